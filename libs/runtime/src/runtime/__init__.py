@@ -1,0 +1,1 @@
+"""What both services need to run. It knows nothing of jobs."""

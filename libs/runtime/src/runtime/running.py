@@ -1,0 +1,33 @@
+"""Runs a program until SIGTERM or SIGINT, on the fast event loop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+_Program = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+
+def run(program: _Program) -> None:
+    """Run `program(stop)`; the first signal sets `stop`, a second one ends the process at once."""
+    if sys.platform == "win32":
+        asyncio.run(_until_signalled(program))
+        return
+    import uvloop  # noqa: PLC0415 - not available everywhere
+
+    uvloop.run(_until_signalled(program))
+
+
+async def _until_signalled(program: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            sys.exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await program(stop)

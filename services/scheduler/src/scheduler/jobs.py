@@ -1,0 +1,235 @@
+"""The domain's nouns: a job from submission to its final state, as the use cases see it.
+
+Ids are UUIDv7 in canonical text form, times are aware and in the database's time.
+"""
+
+import datetime
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class JobState(enum.IntEnum):
+    """Where a job is in its life; the numbers are stored."""
+
+    SCHEDULED = 1
+    QUEUED = 2
+    RUNNING = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELLED = 6
+    EXPIRED = 7
+
+    @property
+    def is_final(self) -> bool:
+        return self >= JobState.SUCCEEDED
+
+
+class Stage(enum.IntEnum):
+    """What a running attempt is doing; the numbers are stored."""
+
+    STARTING = 1
+    FETCHING_IMAGE = 2
+    WAITING_FOR_PERMIT = 3
+    GEMINI_ANALYZING = 4
+    DEEPSEEK_ANALYZING = 5
+    VALIDATING = 6
+
+
+class CachePolicy(enum.IntEnum):
+    """Whether an identical earlier result may answer; the numbers are stored."""
+
+    USE = 1
+    REFRESH = 2
+    OFF = 3
+
+
+class AttemptOutcome(enum.IntEnum):
+    """How an attempt ended; the numbers are stored."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    THROTTLED = 3
+    RELEASED = 4
+    LOST = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """An image that is stored: lower-case hex SHA-256, MIME type, size in bytes."""
+
+    sha256: str
+    mime_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How the model generates; None and "" leave the model's default."""
+
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+    media_resolution: str = ""
+    thinking_level: str = ""
+    service_tier: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """A valid request with its defaults filled in.
+
+    Attributes:
+        schema_json: The caller's full JSON schema; a Struct's has sorted keys.
+        schema_is_struct: Whether it came, and goes back, as a Struct.
+        priority: 1 high, 2 normal, 3 low.
+        timeout: For one attempt.
+    """
+
+    user_id: str
+    images: tuple[ImageRef, ...]
+    prompt: str
+    system_instruction: str
+    schema_json: str
+    schema_is_struct: bool
+    model: str
+    priority: int
+    timeout: datetime.timedelta
+    max_retries: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    generation: Generation = field(default_factory=Generation)
+    cache: CachePolicy = CachePolicy.USE
+    fail_fast: bool = False
+
+    @property
+    def lane(self) -> str:
+        """What shares one quota: provider and model."""
+        return f"gemini/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image to store."""
+
+    ref: ImageRef
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to store.
+
+    Attributes:
+        request_id: Makes the submission safe to repeat; "" for none.
+        spec_hash: SHA-256 of the canonical spec: tells a repeated submission from another one under the same id.
+        traceparent: W3C trace context of the submission.
+    """
+
+    job_id: str
+    spec: JobSpec
+    request_id: str
+    spec_hash: bytes
+    create_time: datetime.datetime
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the provider counted them; thinking is billed as output, cached and image are parts of input."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    cached_tokens: int = 0
+    image_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobError:
+    """Why a job or an attempt failed: an UPPER_SNAKE kind of an open set, and a sentence."""
+
+    kind: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One delivery of a step to an executor, after its end. Stage durations are in seconds."""
+
+    attempt: int
+    step: int
+    executor_id: str
+    start_time: datetime.datetime
+    finish_time: datetime.datetime
+    outcome: AttemptOutcome
+    error: JobError | None
+    usage: Usage | None
+    cost_usd: float
+    model_version: str
+    stage_seconds: Mapping[Stage, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a job gave. Stage durations, in seconds, are those of the attempt that succeeded."""
+
+    output_json: str
+    model_version: str
+    usage: Usage
+    cost_usd: float
+    cached: bool
+    stage_seconds: Mapping[Stage, float]
+
+
+class WaitReason(enum.IntEnum):
+    """Why a job waits; the numbers are the contract's."""
+
+    BEHIND_OTHERS = 1
+    NO_EXECUTOR = 2
+    RETRY_BACKOFF = 7
+    SCHEDULED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Why a job waits, and until when if that is known."""
+
+    reason: WaitReason
+    message: str
+    until_time: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it is now."""
+
+    job_id: str
+    client_id: str
+    spec: JobSpec
+    traceparent: str
+    state: JobState
+    create_time: datetime.datetime
+    step: int = 1
+    attempt: int = 0
+    retry_count: int = 0
+    stage: Stage | None = None
+    stage_start_time: datetime.datetime | None = None
+    start_time: datetime.datetime | None = None
+    finish_time: datetime.datetime | None = None
+    next_attempt_time: datetime.datetime | None = None
+    executor_id: str = ""
+    wait: Wait | None = None
+    result: Result | None = None
+    error: JobError | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def progress(self) -> tuple[int, int, int, int]:
+        """Orders the appearances of one job: a later one compares greater, so a watcher never goes back."""
+        return (
+            self.state.is_final,
+            self.attempt,
+            # A retry waits after its attempt ran.
+            self.state is not JobState.RUNNING and self.attempt > 0,
+            self.stage or 0,
+        )

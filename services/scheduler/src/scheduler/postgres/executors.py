@@ -1,0 +1,111 @@
+"""Knows which executors live. See ports.ExecutorStore.
+
+One row an executor carries its last sign of life, never a job's row: a heartbeat touches one row, however many jobs
+run.
+"""
+
+import datetime
+from collections.abc import Collection
+
+from scheduler.ports import AttemptId, ExecutorInfo, Registration, RunningJob
+from scheduler.postgres.database import Queries
+
+_REGISTER = """
+INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, session, connect_time, last_seen)
+VALUES ($1, $2, $3, $4, $5, 1, now(), now())
+ON CONFLICT (executor_id) DO UPDATE
+SET host = excluded.host, version = excluded.version, capacity = excluded.capacity, lanes = excluded.lanes,
+    session = e.session + 1, connect_time = now(), last_seen = now()
+RETURNING session
+"""
+
+# An attempt returned to the queue by a rescue keeps its executor_id, but is not in state 3 any more.
+_KEEP_HELD = """
+UPDATE queue q SET session = $4
+FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
+WHERE q.job_id = h.job_id AND q.attempt = h.attempt AND q.state = 3 AND q.executor_id = $3
+RETURNING q.job_id, q.attempt, q.lane, q.retry_count, q.max_retries
+"""
+
+_ORPHANED = "SELECT job_id, attempt FROM queue WHERE state = 3 AND executor_id = $1 AND session < $2"
+
+_DECLARE_LOST = """
+UPDATE executors SET lost_session = session
+WHERE last_seen <= now() - $1::interval AND lost_session < session
+"""
+
+# Also of sessions declared lost earlier: a claim may have been under way meanwhile, or the rescuer died half-way.
+_RUNNING_ON_LOST = """
+SELECT q.job_id, q.attempt
+FROM queue q JOIN executors e ON e.executor_id = q.executor_id
+WHERE q.state = 3 AND q.session <= e.lost_session
+"""
+
+
+class Executors(Queries):
+    """Implements ExecutorStore."""
+
+    async def register(self, executor: ExecutorInfo, held: Collection[AttemptId]) -> Registration:
+        async with self._database.reserved() as connection, connection.transaction():
+            session: int = await connection.fetchval(
+                _REGISTER,
+                executor.executor_id,
+                executor.host,
+                executor.version,
+                executor.capacity,
+                list(executor.lanes),
+            )
+            kept = await connection.fetch(
+                _KEEP_HELD,
+                [attempt.job_id for attempt in held],
+                [attempt.attempt for attempt in held],
+                executor.executor_id,
+                session,
+            )
+            orphaned = await connection.fetch(_ORPHANED, executor.executor_id, session)
+        return Registration(
+            session=session,
+            held={
+                AttemptId(str(row["job_id"]), row["attempt"]): RunningJob(
+                    row["lane"], row["retry_count"], row["max_retries"]
+                )
+                for row in kept
+            },
+            orphaned={AttemptId(str(row["job_id"]), row["attempt"]) for row in orphaned},
+        )
+
+    async def touch(self, executor_id: str, session: int) -> bool:
+        async with self._database.reserved() as connection:
+            status = await connection.execute(
+                "UPDATE executors SET last_seen = now()"
+                " WHERE executor_id = $1 AND session = $2 AND lost_session < session",
+                executor_id,
+                session,
+            )
+        return bool(status == "UPDATE 1")
+
+    async def declare_lost(self, silent_for: datetime.timedelta) -> Collection[AttemptId]:
+        async with self._database.reserved() as connection:
+            await connection.execute(_DECLARE_LOST, silent_for)
+            rows = await connection.fetch(_RUNNING_ON_LOST)
+        return {AttemptId(str(row["job_id"]), row["attempt"]) for row in rows}
+
+    async def served_lanes(self, seen_within: datetime.timedelta) -> Collection[str]:
+        async with self._database.reserved() as connection:
+            rows = await connection.fetch(
+                "SELECT DISTINCT unnest(lanes) AS lane FROM executors"
+                " WHERE last_seen > now() - $1::interval AND lost_session < session",
+                seen_within,
+            )
+        return {row["lane"] for row in rows}
+
+    async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
+        async with self._database.connection() as connection:
+            client_id: str | None = await connection.fetchval(
+                "SELECT j.client_id FROM queue q JOIN jobs j ON j.job_id = q.job_id"
+                " WHERE q.job_id = $1 AND q.state = 3"
+                " AND EXISTS (SELECT 1 FROM json_array_elements(j.spec -> 'images') i WHERE i ->> 'sha256' = $2)",
+                job_id,
+                sha256,
+            )
+        return client_id

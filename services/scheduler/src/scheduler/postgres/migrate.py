@@ -1,0 +1,82 @@
+"""Brings a database to the revision that this code needs, and refuses one of another."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from scheduler.errors import WrongRevision
+from scheduler.postgres import partitions
+from scheduler.postgres.tables import metadata
+
+# Two migrations at the same time would trip over each other.
+_LOCK = 0x7669_736A_6F62_0001
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate up to the revision, and make the partitions of the coming days. Blocks; needs no running loop."""
+    asyncio.run(_run(url, lambda config: command.upgrade(config, revision)))
+    asyncio.run(_make_partitions(url))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Migrate down to the revision; "base" empties the database. Blocks; needs no running loop."""
+    asyncio.run(_run(url, lambda config: command.downgrade(config, revision)))
+
+
+async def check_revision(connection: asyncpg.Connection) -> None:
+    """Make sure that the database has the revision this code was written for.
+
+    Raises:
+        WrongRevision: It has not; the message says what to do.
+    """
+    needed = ScriptDirectory.from_config(_config()).get_current_head()
+    exists = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
+    found = await connection.fetchval("SELECT version_num FROM alembic_version") if exists else None
+    if found == needed:
+        return
+    if found is not None and found > str(needed):
+        raise WrongRevision(
+            f"The database has revision {found}, newer than {needed}: run a newer visionjobs-scheduler."
+        )
+    raise WrongRevision(
+        f"The database has revision {found or 'none'}, but {needed} is needed: run `visionjobs-scheduler migrate`."
+    )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "visionjobs_migrations:")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+async def _run(url: str, run: Callable[[Config], None]) -> None:
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
+    )
+
+    def migrate(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        config = _config()
+        config.attributes["connection"] = connection
+        config.attributes["metadata"] = metadata
+        run(config)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+async def _make_partitions(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await partitions.make_ahead(connection)
+    finally:
+        await connection.close()

@@ -1,0 +1,152 @@
+"""Takes jobs and images in. See ports.SubmissionStore."""
+
+import datetime
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+import asyncpg
+
+from scheduler.errors import RequestIdReused
+from scheduler.jobs import ImageRef, NewImage, NewJob
+from scheduler import spec_json
+from scheduler.postgres.database import Database, Queries
+
+_IMAGE_LIFETIME = datetime.timedelta(hours=24)
+
+# The seq is drawn in the order of the call. No lane is locked: see the floors in claim_jobs.
+_INSERT_JOBS = """
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[], $7::json[], $8::text[],
+        $9::smallint[], $10::smallint[]) WITH ORDINALITY
+        AS n (job_id, user_id, create_time, traceparent, labels, spec, lane, rank, max_retries, place)
+), stored AS (
+    INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec)
+    SELECT job_id, $2, user_id, create_time, traceparent, labels, spec FROM new
+)
+INSERT INTO queue (job_id, lane, state, rank, seq, step, queued_time, attempt, retry_count, max_retries, paid_calls,
+    preparing_deaths)
+SELECT job_id, lane, 2, rank, nextval('queue_seq'), 1, create_time, 0, 0, max_retries, 0, 0
+FROM (SELECT * FROM new ORDER BY place) ordered
+"""
+
+# Keys go in in order, so that two submissions of the same ids wait for each other instead of deadlocking; the second
+# sees the first's rows. A key older than 24 h is free again.
+_INSERT_KEYS = """
+INSERT INTO idempotency_keys AS k (client_id, request_id, spec_hash, job_id, create_time)
+SELECT $1, n.request_id, n.spec_hash, n.job_id, now()
+FROM unnest($2::text[], $3::bytea[], $4::uuid[]) AS n (request_id, spec_hash, job_id)
+ORDER BY n.request_id
+ON CONFLICT (client_id, request_id) DO UPDATE
+SET spec_hash = excluded.spec_hash, job_id = excluded.job_id, create_time = excluded.create_time
+WHERE k.create_time < now() - interval '24 hours'
+RETURNING request_id
+"""
+
+_FIND_KEYS = """
+SELECT request_id, spec_hash, job_id FROM idempotency_keys WHERE client_id = $1 AND request_id = ANY ($2)
+"""
+
+_PUT_IMAGES = """
+INSERT INTO images AS i (client_id, sha256, mime_type, size, data, create_time, expire_time)
+SELECT $1, n.sha256, n.mime_type, octet_length(n.data), n.data, now(), now() + $5
+FROM unnest($2::bytea[], $3::text[], $4::bytea[]) AS n (sha256, mime_type, data)
+ORDER BY n.sha256
+ON CONFLICT (client_id, sha256) DO UPDATE SET expire_time = greatest(i.expire_time, excluded.expire_time)
+"""
+
+
+class Submissions(Queries):
+    """Implements SubmissionStore."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        # Lanes that are known to have a row; lanes are never deleted.
+        self._lanes: set[str] = set()
+
+    async def find_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, ImageRef]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "UPDATE images SET expire_time = greatest(expire_time, now() + $3)"
+                " WHERE client_id = $1 AND sha256 = ANY ($2) RETURNING sha256, mime_type, size",
+                client_id,
+                [bytes.fromhex(sha256) for sha256 in sha256s],
+                _IMAGE_LIFETIME,
+            )
+        return {
+            row["sha256"].hex(): ImageRef(sha256=row["sha256"].hex(), mime_type=row["mime_type"], size=row["size"])
+            for row in rows
+        }
+
+    async def put_images(self, client_id: str, images: Sequence[NewImage]) -> None:
+        distinct = {image.ref.sha256: image for image in images}.values()
+        async with self._database.connection() as connection:
+            await connection.execute(
+                _PUT_IMAGES,
+                client_id,
+                [bytes.fromhex(image.ref.sha256) for image in distinct],
+                [image.ref.mime_type for image in distinct],
+                [image.data for image in distinct],
+                _IMAGE_LIFETIME,
+            )
+
+    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            await self._know_lanes(connection, {job.spec.lane for job in jobs})
+            if not any(job.request_id for job in jobs):
+                await _insert(connection, client_id, jobs)
+                return [job.job_id for job in jobs]
+            async with connection.transaction():
+                owners = await _own_request_ids(connection, client_id, jobs)
+                ids = [owners.get(job.request_id, job.job_id) for job in jobs]
+                new = [job for job, job_id in zip(jobs, ids, strict=True) if job.job_id == job_id]
+                if new:
+                    await _insert(connection, client_id, new)
+        return ids
+
+    async def _know_lanes(self, connection: asyncpg.Connection, lanes: set[str]) -> None:
+        unknown = sorted(lanes - self._lanes)
+        if unknown:
+            await connection.execute(
+                "INSERT INTO lanes (lane) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", unknown
+            )
+            self._lanes |= lanes
+
+
+async def _insert(connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]) -> None:
+    await connection.execute(
+        _INSERT_JOBS,
+        [job.job_id for job in jobs],
+        client_id,
+        [job.spec.user_id for job in jobs],
+        [job.create_time for job in jobs],
+        [job.traceparent for job in jobs],
+        [json.dumps(dict(job.spec.labels)) for job in jobs],
+        [spec_json.encode(job.spec) for job in jobs],
+        [job.spec.lane for job in jobs],
+        [job.spec.priority for job in jobs],
+        [job.spec.max_retries for job in jobs],
+    )
+
+
+async def _own_request_ids(connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]) -> Mapping[str, str]:
+    """Return the job that owns each request_id: one of these, or an older one."""
+    first: dict[str, NewJob] = {}
+    for job in jobs:
+        if job.request_id:
+            owner = first.setdefault(job.request_id, job)
+            if owner.spec_hash != job.spec_hash:
+                raise RequestIdReused(job.request_id, owner.job_id)
+    taken = await connection.fetch(
+        _INSERT_KEYS,
+        client_id,
+        list(first),
+        [job.spec_hash for job in first.values()],
+        [job.job_id for job in first.values()],
+    )
+    owners = {row["request_id"]: first[row["request_id"]].job_id for row in taken}
+    known = [request_id for request_id in first if request_id not in owners]
+    for row in await connection.fetch(_FIND_KEYS, client_id, known) if known else ():
+        if row["spec_hash"] != first[row["request_id"]].spec_hash:
+            raise RequestIdReused(row["request_id"], str(row["job_id"]))
+        owners[row["request_id"]] = str(row["job_id"])
+    return owners

@@ -1,0 +1,250 @@
+"""The tables, as SQLAlchemy metadata: what the migrations must add up to.
+
+`queue` is hot and narrow: one row for each job that is not final. `jobs`, `results` and `attempts` are written once
+and partitioned by job id; ids are UUIDv7 and begin with their time, so a partition is a day. `client_id` is part of
+the keys of everything that belongs to a client.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+PARTITIONED = ("jobs", "results", "attempts")
+"""Range-partitioned by job_id, one partition a day."""
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+queue_seq = Sequence("queue_seq", metadata=metadata, data_type=BigInteger)
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("lane", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("rank", SmallInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("step", SmallInteger, nullable=False),
+    _time("due_time", nullable=True),
+    _time("expire_time", nullable=True),
+    _time("queued_time"),
+    Column("attempt", Integer, nullable=False),
+    Column("retry_count", SmallInteger, nullable=False),
+    Column("max_retries", SmallInteger, nullable=False),
+    Column("paid_calls", SmallInteger, nullable=False),
+    Column("preparing_deaths", SmallInteger, nullable=False),
+    Column("executor_id", Text),
+    Column("session", BigInteger),
+    Column("leader", Uuid),
+    Column("stage", SmallInteger),
+    _time("stage_time", nullable=True),
+    _time("start_time", nullable=True),
+    _time("attempt_time", nullable=True),
+    # Full pages would push every update to another page and bloat the table.
+    postgresql_with={
+        "fillfactor": 70,
+        "autovacuum_vacuum_scale_factor": 0.01,
+        "autovacuum_vacuum_threshold": 1000,
+        "autovacuum_vacuum_cost_delay": 0,
+    },
+)
+Index(
+    "queue_claim_idx",
+    queue.c.lane,
+    queue.c.rank,
+    queue.c.seq,
+    postgresql_where=text("state = 2 AND leader IS NULL"),
+)
+Index("queue_due_idx", queue.c.due_time, postgresql_where=text("state = 1"))
+Index("queue_running_idx", queue.c.executor_id, postgresql_where=text("state = 3"))
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    _time("create_time"),
+    Column("traceparent", Text, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    # json, not jsonb: nothing searches it, and jsonb costs a parse at every insert.
+    Column("spec", JSON, nullable=False),
+    Column("retried_from", Uuid),
+    postgresql_partition_by="RANGE (job_id)",
+)
+Index("jobs_history_idx", jobs.c.client_id, jobs.c.user_id, jobs.c.job_id.desc())
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("state", SmallInteger, nullable=False),
+    Column("step", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("retry_count", SmallInteger, nullable=False),
+    Column("executor_id", Text),
+    Column("cached_from", Uuid),
+    _time("start_time", nullable=True),
+    _time("finish_time"),
+    Column("output_json", Text),
+    Column("error_kind", Text),
+    Column("error_message", Text),
+    Column("error_retryable", Boolean),
+    postgresql_partition_by="RANGE (job_id)",
+)
+Index(
+    "results_retryable_idx",
+    results.c.job_id,
+    postgresql_where=text("state = 5 AND error_retryable"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", SmallInteger, nullable=False),
+    Column("executor_id", Text),
+    _time("start_time"),
+    _time("finish_time"),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("error_kind", Text),
+    Column("error_message", Text),
+    Column("error_retryable", Boolean),
+    # input, output, thinking, cached, image tokens.
+    Column("usage", ARRAY(BigInteger)),
+    Column("cost_usd", Double, nullable=False),
+    Column("model_version", Text, nullable=False),
+    # Seconds in each stage, by the stage's number from 1.
+    Column("stage_seconds", ARRAY(Double), nullable=False),
+    Column("paid", Boolean, nullable=False),
+    Column("raw_answer", Text),
+    postgresql_partition_by="RANGE (job_id)",
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("mime_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    _time("create_time"),
+    _time("expire_time"),
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    # For each rank, a seq below which nothing waits.
+    Column("floors", ARRAY(BigInteger), nullable=False, server_default=text("'{0,0,0}'")),
+    # The floors never pass floor_limit, a value of queue_seq that is at least 10 s old: a submission draws its seq
+    # before it commits. noted_seq becomes the next limit.
+    Column("floor_limit", BigInteger, nullable=False, server_default=text("0")),
+    Column("noted_seq", BigInteger, nullable=False, server_default=text("0")),
+    Column("noted_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("stopped_reason", Text),
+    Column("requests_per_minute", BigInteger),
+    Column("input_tokens_per_minute", BigInteger),
+    Column("requests_per_day", BigInteger),
+    Column("max_in_flight", BigInteger),
+    Column("dollars_per_10_minutes", Double),
+    _time("next_permit_time", nullable=True),
+    _time("closed_until", nullable=True),
+    Column("breaker_failures", Integer, nullable=False, server_default=text("0")),
+    _time("breaker_open_until", nullable=True),
+    Column("probe_job_id", Uuid),
+    Column("probe_attempt", Integer),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("executor_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("lanes", ARRAY(Text), nullable=False),
+    Column("session", BigInteger, nullable=False),
+    # Sessions up to this one are lost.
+    Column("lost_session", BigInteger, nullable=False, server_default=text("0")),
+    _time("connect_time"),
+    _time("last_seen"),
+    Column("draining", Boolean, nullable=False, server_default=text("false")),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+dedup = Table(
+    "dedup",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("leader", Uuid),
+    Column("result", Uuid),
+    _time("expire_time"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("spec_hash", LargeBinary, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    _time("create_time"),
+)
+
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("labels_hash", LargeBinary, primary_key=True),
+    Column("labels", JSONB, nullable=False),
+    Column("jobs", BigInteger, nullable=False),
+    Column("usage", ARRAY(BigInteger), nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    Column("wasted_usd", Double, nullable=False),
+)
