@@ -9,6 +9,8 @@ import structlog
 # it reaches our own log through the error interceptor.
 _SILENCED = ("grpc._cython.cygrpc", "grpc.aio._server", "asyncio")
 
+_CHATTY = ("uvicorn", "httpx2", "google_genai", "alembic")
+
 
 def configure(*, level: str = "INFO") -> None:
     """Send every log line of this process to stderr."""
@@ -43,6 +45,8 @@ def configure(*, level: str = "INFO") -> None:
     root.setLevel(level)
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -3,6 +3,8 @@
 `RpcError` is what an edge raises or a translation returns; `ErrorInterceptor` turns it into the status of the call.
 """
 
+from __future__ import annotations  # grpc's classes are generic in their stubs only
+
 import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -90,6 +90,7 @@ class ClaimedJob:
 
     attempt_id: AttemptId
     executor_id: str
+    session: int
     client_id: str
     lane: str
     step: int

@@ -18,9 +18,7 @@ def wait_of(job: Job, *, served_lanes: Collection[str]) -> Wait | None:
     if job.state is not JobState.QUEUED:
         return None
     if not serves(served_lanes, job.spec.lane):
-        return Wait(
-            reason=WaitReason.NO_EXECUTOR, message=f"No connected executor serves the lane {job.spec.lane}."
-        )
+        return Wait(reason=WaitReason.NO_EXECUTOR, message=f"No connected executor serves the lane {job.spec.lane}.")
     return Wait(
         reason=WaitReason.BEHIND_OTHERS,
         message=f"Every executor of the lane {job.spec.lane} is busy, or works on jobs that stand before this one.",

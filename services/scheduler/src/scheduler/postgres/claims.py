@@ -3,8 +3,8 @@
 import datetime
 from collections.abc import Collection, Mapping, Sequence
 
-from scheduler.ports import AttemptId, ClaimedJob, Head, Slots
 from scheduler import spec_json
+from scheduler.ports import AttemptId, ClaimedJob, Head, Slots
 from scheduler.postgres.database import Queries
 
 # One index descent a lane and rank; the LIMIT stops at the first rank that has a job.
@@ -47,10 +47,12 @@ class Claims(Queries):
                 max_rank,
                 thorough,
             )
+        sessions = {slot.executor_id: slot.session for slot in slots}
         return [
             ClaimedJob(
                 attempt_id=AttemptId(str(row[0]), row[1]),
                 executor_id=row[2],
+                session=sessions[row[2]],
                 client_id=row[3],
                 lane=lane,
                 step=row[4],

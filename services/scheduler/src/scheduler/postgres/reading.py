@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
+from scheduler import spec_json
 from scheduler.jobs import Attempt, AttemptOutcome, Job, JobError, JobState, Result, Stage, Usage
 from scheduler.ports import JobQuery
-from scheduler import spec_json
 from scheduler.postgres.database import Queries
 
 # One statement sees a job either in the queue or in the results, never in neither.

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
+from scheduler import spec_json
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import ImageRef, NewImage, NewJob
-from scheduler import spec_json
 from scheduler.postgres.database import Database, Queries
 
 _IMAGE_LIFETIME = datetime.timedelta(hours=24)

@@ -1,0 +1,199 @@
+"""The executors that are connected to this scheduler: their credit, and what is on its way to them."""
+
+import asyncio
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduler.jobs import Stage
+from scheduler.ports import AttemptId, ClaimedJob, ExecutorInfo, Slots
+from scheduler.settlement import Outcome
+from scheduler.waiting import serves
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Free slots of an executor, and how many assignments it had received on this stream when it said so."""
+
+    free_slots: int
+    assignments_received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An attempt enters a stage."""
+
+    attempt_id: AttemptId
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """One message of an executor; every field may be empty."""
+
+    credit: Credit | None = None
+    accepted: Sequence[AttemptId] = ()
+    progress: Sequence[Progress] = ()
+    outcomes: Sequence[Outcome] = ()
+    heartbeat: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The executor is known; `superseded` attempts were given to others meanwhile."""
+
+    session: int
+    heartbeat_interval: datetime.timedelta
+    superseded: Sequence[AttemptId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A claimed job on its way; `images` holds the small ones by hash."""
+
+    job: ClaimedJob
+    images: dict[str, bytes]
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeAck:
+    """The outcome of the attempt is stored."""
+
+    attempt_id: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatEcho:
+    """The heartbeat of this number is stored."""
+
+    number: int
+
+
+Downlink = Welcome | Assignment | OutcomeAck | HeartbeatEcho
+
+
+class Outbox:
+    """What one stream has to send. Bounded by nature: assignments by credit, acknowledgements by outcomes."""
+
+    def __init__(self) -> None:
+        self._items: list[Downlink] = []
+        self._wake = asyncio.Event()
+        self._closed: str | None = None
+
+    def put(self, *items: Downlink) -> None:
+        self._items.extend(items)
+        self._wake.set()
+
+    def close(self, reason: str) -> None:
+        """End the stream after what is in the box; `reason` is for people."""
+        self._closed = self._closed or reason
+        self._wake.set()
+
+    @property
+    def closed_because(self) -> str | None:
+        return self._closed
+
+    async def take(self) -> list[Downlink]:
+        """Return all that is in the box, waiting for the first item; nothing means that it is closed."""
+        while not self._items and self._closed is None:
+            self._wake.clear()
+            await self._wake.wait()
+        items, self._items = self._items, []
+        return items
+
+
+class Session:
+    """One executor's stream on this scheduler."""
+
+    def __init__(self, *, info: ExecutorInfo, number: int) -> None:
+        self.info = info
+        self.number = number
+        self.outbox = Outbox()
+        self._credit = Credit(0, 0)
+        # Assignments sent or about to be: written by the dispatcher alone.
+        self._assigned = 0
+
+    @property
+    def free_slots(self) -> int:
+        """The credit, less what the executor had not received when it sent it. Never negative."""
+        on_the_way = self._assigned - self._credit.assignments_received
+        return max(0, self._credit.free_slots - on_the_way)
+
+    def acknowledge(self, attempts: Sequence[AttemptId]) -> None:
+        """Tell the executor that the outcomes of these attempts are stored."""
+        self.outbox.put(*(OutcomeAck(attempt) for attempt in attempts))
+
+    def set_credit(self, credit: Credit) -> None:
+        self._credit = credit
+
+    def reserve(self, count: int) -> None:
+        """Count assignments before they are claimed; `unreserve` those that were not."""
+        self._assigned += count
+
+    def unreserve(self, count: int) -> None:
+        self._assigned -= count
+
+
+class Fleet:
+    """The connected sessions."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def add(self, session: Session) -> None:
+        """Take a session in; an older one of the same executor is closed."""
+        older = self._sessions.get(session.info.executor_id)
+        if older is not None:
+            older.outbox.close("The executor dialled again.")
+        self._sessions[session.info.executor_id] = session
+
+    def remove(self, session: Session) -> None:
+        if self._sessions.get(session.info.executor_id) is session:
+            del self._sessions[session.info.executor_id]
+
+    def get(self, executor_id: str, number: int) -> Session | None:
+        session = self._sessions.get(executor_id)
+        return session if session is not None and session.number == number else None
+
+    def close_all(self, reason: str) -> None:
+        for session in self._sessions.values():
+            session.outbox.close(reason)
+
+    def can_take(self, lane: str) -> bool:
+        return any(session.free_slots and serves(session.info.lanes, lane) for session in self._sessions.values())
+
+    @property
+    def has_credit(self) -> bool:
+        return any(session.free_slots for session in self._sessions.values())
+
+    def reserve(self, lane: str, limit: int) -> list[Slots]:
+        """Take the free slots for a lane, evenly, at most `limit`, and count them as used."""
+        free = {
+            executor_id: session.free_slots
+            for executor_id, session in self._sessions.items()
+            if session.free_slots and serves(session.info.lanes, lane)
+        }
+        slots = []
+        for executor_id, count in _share(free, limit).items():
+            session = self._sessions[executor_id]
+            session.reserve(count)
+            slots.append(Slots(executor_id, session.number, count))
+        return slots
+
+    def unreserve(self, slots: Sequence[Slots]) -> None:
+        for slot in slots:
+            session = self.get(slot.executor_id, slot.session)
+            if session is not None:
+                session.unreserve(slot.count)
+
+
+def _share(free: dict[str, int], limit: int) -> dict[str, int]:
+    """Deal up to `limit` slots as evenly as the free ones allow; the emptiest hands come last."""
+    shares: dict[str, int] = {}
+    remaining = limit
+    for index, (executor_id, count) in enumerate(sorted(free.items(), key=lambda item: item[1])):
+        fair = -(-remaining // (len(free) - index))
+        shares[executor_id] = min(count, fair)
+        remaining -= shares[executor_id]
+    return {executor_id: count for executor_id, count in shares.items() if count}

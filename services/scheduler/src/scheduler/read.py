@@ -1,0 +1,120 @@
+"""Reads jobs as callers see them: with the reason why they wait."""
+
+import base64
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from scheduler.errors import InvalidRequest, JobNotFound, Violation
+from scheduler.job_ids import normalised
+from scheduler.jobs import Job
+from scheduler.ports import ExecutorStore, JobQuery, JobReader
+from scheduler.waiting import wait_of
+
+MAX_BATCH = 100
+DEFAULT_PAGE = 50
+MAX_PAGE = 1_000
+MAX_WATCHED = 1_000
+
+
+class ServedLanes:
+    """The lanes that live executors serve, refreshed in the background: a read costs no second query."""
+
+    def __init__(self, *, store: ExecutorStore, lost_after: datetime.timedelta) -> None:
+        self._store = store
+        self._lost_after = lost_after
+        self._lanes: Collection[str] = ()
+
+    @property
+    def lanes(self) -> Collection[str]:
+        return self._lanes
+
+    async def refresh(self) -> None:
+        """Look again. Raises StoreUnavailable."""
+        self._lanes = await self._store.served_lanes(self._lost_after)
+
+
+class Read:
+    """The use case."""
+
+    def __init__(self, *, store: JobReader, served: ServedLanes) -> None:
+        self._store = store
+        self._served = served
+
+    async def job(self, client_id: str, job_id: str, *, attempts: bool) -> Job:
+        """Return one job. Raises InvalidRequest for a malformed id, JobNotFound."""
+        [found] = await self.jobs(client_id, [job_id], attempts=attempts, path="job_id")
+        return found
+
+    async def jobs(
+        self, client_id: str, job_ids: Sequence[str], *, attempts: bool = False, path: str = "job_ids[{index}]"
+    ) -> Sequence[Job]:
+        """Return the jobs in the order of the ids. Raises as `job`."""
+        ids = checked_ids(job_ids, path=path)
+        found = await self._store.get_jobs(client_id, ids, attempts=attempts)
+        for job_id in ids:
+            if job_id not in found:
+                raise JobNotFound(job_id)
+        return [self.with_wait(found[job_id]) for job_id in ids]
+
+    async def find(self, client_id: str, job_ids: Collection[str]) -> dict[str, Job]:
+        """Return those that exist."""
+        found = await self._store.get_jobs(client_id, job_ids, attempts=False)
+        return {job_id: self.with_wait(job) for job_id, job in found.items()}
+
+    async def page(
+        self, client_id: str, query: JobQuery, *, page_size: int, page_token: str, attempts: bool
+    ) -> tuple[Sequence[Job], bool]:
+        """Return a page of jobs, newest first, and whether there are more. Raises InvalidRequest."""
+        if page_size < 0:
+            raise InvalidRequest([Violation("page_size", "must not be negative")])
+        limit = min(page_size or DEFAULT_PAGE, MAX_PAGE)
+        before = read_page_token(page_token, query) if page_token else None
+        jobs = await self._store.list_jobs(client_id, query, before=before, limit=limit + 1, attempts=attempts)
+        return [self.with_wait(job) for job in jobs[:limit]], len(jobs) > limit
+
+    def with_wait(self, job: Job) -> Job:
+        """Add the reason why the job waits."""
+        return dataclasses.replace(job, wait=wait_of(job, served_lanes=self._served.lanes))
+
+
+def checked_ids(job_ids: Sequence[str], *, path: str = "job_ids[{index}]") -> list[str]:
+    """Return the ids in canonical form. Raises InvalidRequest, naming every malformed one."""
+    violations = []
+    ids = []
+    for index, job_id in enumerate(job_ids):
+        canonical = normalised(job_id)
+        if canonical is None:
+            violations.append(Violation(path.format(index=index), "is not a job id" if job_id else "is required"))
+        else:
+            ids.append(canonical)
+    if violations:
+        raise InvalidRequest(violations)
+    return ids
+
+
+def page_token(last_job_id: str, query: JobQuery) -> str:
+    """Return an opaque token for the page after this job, bound to its filter."""
+    return base64.urlsafe_b64encode(f"{last_job_id} {_digest(query)}".encode()).decode()
+
+
+def read_page_token(token: str, query: JobQuery) -> str:
+    """Return the id that the page begins after. Raises InvalidRequest."""
+    try:
+        job_id, digest = base64.urlsafe_b64decode(token.encode()).decode().split(" ")
+    except ValueError:
+        raise InvalidRequest([Violation("page_token", "is not a page token")]) from None
+    before = normalised(job_id)
+    if before is None:
+        raise InvalidRequest([Violation("page_token", "is not a page token")])
+    if digest != _digest(query):
+        raise InvalidRequest([Violation("page_token", "belongs to another filter")])
+    return before
+
+
+def _digest(query: JobQuery) -> str:
+    labels: Mapping[str, str] = dict(sorted(query.labels.items()))
+    text = json.dumps([query.user_id, sorted(query.states), labels])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

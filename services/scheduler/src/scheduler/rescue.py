@@ -1,0 +1,82 @@
+"""Brings the jobs of lost executors back, and watches whether the database is there.
+
+An outage of the database must not look like the death of every executor, whose heartbeats it could not store: nothing
+is rescued before the database has answered without a gap for as long as it takes to declare an executor lost.
+"""
+
+import datetime
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from runtime import logs
+from runtime.clock import Clock
+
+from scheduler.complete import Completer
+from scheduler.errors import StoreUnavailable
+from scheduler.ports import ExecutorStore
+from scheduler.read import ServedLanes
+
+_INTERVAL_SECONDS = 1.0
+
+_log = logs.get_logger(__name__)
+
+
+class Rescue:
+    """Looks after the executors once a second, and reports whether the database answers."""
+
+    def __init__(
+        self,
+        *,
+        store: ExecutorStore,
+        completer: Completer,
+        served: ServedLanes,
+        clock: Clock,
+        lost_after: datetime.timedelta,
+        on_health: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._completer = completer
+        self._served = served
+        self._clock = clock
+        self._lost_after = lost_after
+        self._on_health = on_health
+        self._healthy_since: float | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except StoreUnavailable as error:
+                if self._healthy_since is not None:
+                    _log.warning("database_away", error=str(error))
+                self._healthy_since = None
+                await self._on_health(False)  # noqa: FBT003 - the callback's only argument
+            await self._clock.sleep(_INTERVAL_SECONDS)
+
+    async def _look(self) -> None:
+        await self._served.refresh()
+        if self._healthy_since is None:
+            self._healthy_since = self._clock.monotonic()
+            _log.info("database_answers")
+            await self._on_health(True)  # noqa: FBT003 - the callback's only argument
+        if self._clock.monotonic() - self._healthy_since >= self._lost_after.total_seconds():
+            lost = await self._store.declare_lost(self._lost_after)
+            if lost:
+                await self._completer.give_back(lost, "Its executor was lost.")
+
+
+class MaintainedStore(Protocol):
+    """A store that wants a call now and then."""
+
+    async def maintain(self) -> None: ...
+
+
+async def maintain(store: MaintainedStore, *, clock: Clock, interval_seconds: float = 30.0) -> None:
+    """Maintain the store until cancelled."""
+    while True:
+        await clock.sleep(interval_seconds)
+        try:
+            await store.maintain()
+        except StoreUnavailable as error:
+            _log.warning("maintenance_waits_for_database", error=str(error))

@@ -1,0 +1,1 @@
+"""The gRPC edge: servicers, and the mapping between messages and the domain."""

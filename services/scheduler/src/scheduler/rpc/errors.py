@@ -1,0 +1,46 @@
+"""Domain errors as statuses, in one table."""
+
+import datetime
+
+import grpc
+from runtime.rpc_errors import FieldViolation, RpcError
+
+from scheduler import errors
+
+_STORE_RETRY = datetime.timedelta(seconds=2)
+_STOPPING_RETRY = datetime.timedelta(seconds=1)
+
+
+def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, one row an error
+    """Return the status of a domain error, or None for anything else."""
+    match error:
+        case errors.InvalidRequest(violations=violations):
+            return RpcError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "INVALID_REQUEST",
+                f"The request is invalid: {error}",
+                violations=[FieldViolation(violation.path, violation.description) for violation in violations],
+            )
+        case errors.JobNotFound(job_id=job_id):
+            return RpcError(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", str(error), {"job_id": job_id})
+        case errors.RequestIdReused(job_id=job_id):
+            return RpcError(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error), {"job_id": job_id})
+        case errors.AnswerTooLarge(fitting=fitting):
+            return RpcError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE", str(error), {"fitting": str(fitting)}
+            )
+        case errors.ImageNotAssigned():
+            return RpcError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_ASSIGNED", str(error))
+        case errors.ProtocolViolation():
+            return RpcError(grpc.StatusCode.INVALID_ARGUMENT, "PROTOCOL_VIOLATION", str(error))
+        case errors.Stopping():
+            return RpcError(grpc.StatusCode.UNAVAILABLE, "STOPPING", str(error), retry_after=_STOPPING_RETRY)
+        case errors.StoreUnavailable():
+            return RpcError(
+                grpc.StatusCode.UNAVAILABLE,
+                "STORE_UNAVAILABLE",
+                "The database is away; nothing was accepted that was not acknowledged.",
+                retry_after=_STORE_RETRY,
+            )
+        case _:
+            return None

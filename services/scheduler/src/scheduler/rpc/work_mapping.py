@@ -1,0 +1,163 @@
+"""The Work stream's messages between protobuf and the domain."""
+
+import datetime
+from collections.abc import Iterable, Iterator
+
+from visionjobs.v1 import executor_service_pb2 as pb
+from visionjobs.v1 import job_pb2
+
+from scheduler.errors import ProtocolViolation
+from scheduler.fleet import Assignment, Credit, Downlink, HeartbeatEcho, OutcomeAck, Progress, Uplink, Welcome
+from scheduler.job_ids import normalised
+from scheduler.jobs import JobError, Stage
+from scheduler.ports import AttemptId, ExecutorInfo
+from scheduler.rpc import mapping
+from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
+
+_MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
+"""Messages stay under 1 MiB; an assignment is counted by its images and texts, the rest is small."""
+
+_MAX_NAME = 128
+
+
+def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
+    """Return who dials, and what it holds. Raises ProtocolViolation."""
+    if not 0 < len(message.executor_id) <= _MAX_NAME or "\x00" in message.executor_id:
+        raise ProtocolViolation("hello.executor_id must have 1 to 128 characters.")
+    if message.capacity < 1 or not message.lanes:
+        raise ProtocolViolation("hello must name a capacity of at least 1, and a lane.")
+    info = ExecutorInfo(
+        executor_id=message.executor_id,
+        host=_text(message.host)[:_MAX_NAME],
+        version=_text(message.version)[:_MAX_NAME],
+        capacity=message.capacity,
+        lanes=tuple(_text(lane) for lane in message.lanes),
+    )
+    return info, [attempt_id(ref) for ref in message.held]
+
+
+def uplink(message: pb.WorkRequest) -> Uplink:
+    """Return an executor's message. Raises ProtocolViolation."""
+    return Uplink(
+        credit=Credit(max(0, message.credit.free_slots), message.credit.assignments_received)
+        if message.HasField("credit")
+        else None,
+        accepted=[attempt_id(ref) for ref in message.accepted],
+        progress=[_progress(progress) for progress in message.progress],
+        outcomes=[_outcome(outcome) for outcome in message.outcomes],
+        heartbeat=message.heartbeat.number if message.HasField("heartbeat") else None,
+    )
+
+
+def downlinks(items: Iterable[Downlink]) -> Iterator[pb.WorkResponse]:
+    """Return the messages that carry the items, in their order of kinds, each under 1 MiB."""
+    message, size = pb.WorkResponse(), 0
+    for item in items:
+        cost = _size(item)
+        if size and size + cost > _MAX_MESSAGE_BYTES:
+            yield message
+            message, size = pb.WorkResponse(), 0
+        size += cost
+        match item:
+            case Assignment():
+                message.assignments.append(_assignment(item))
+            case OutcomeAck(attempt_id=attempt):
+                message.outcome_acks.append(_ref(attempt))
+            case HeartbeatEcho(number=number):
+                message.heartbeat.number = number
+            case Welcome():
+                message.welcome.session = item.session
+                message.welcome.heartbeat_interval.FromTimedelta(item.heartbeat_interval)
+                message.welcome.superseded.extend(_ref(attempt) for attempt in item.superseded)
+    if size:
+        yield message
+
+
+def attempt_id(ref: pb.AttemptRef) -> AttemptId:
+    """Return the attempt. Raises ProtocolViolation."""
+    job_id = normalised(ref.job_id)
+    if job_id is None:
+        raise ProtocolViolation("An attempt's job_id is not a job id.")
+    return AttemptId(job_id, ref.attempt)
+
+
+def _ref(attempt: AttemptId) -> pb.AttemptRef:
+    return pb.AttemptRef(job_id=attempt.job_id, attempt=attempt.attempt)
+
+
+def _size(item: Downlink) -> int:
+    if isinstance(item, Assignment):
+        spec = item.job.spec
+        texts = len(spec.prompt) + len(spec.system_instruction) + len(spec.schema_json)
+        # A character may take four bytes.
+        return 1024 + 4 * texts + sum(map(len, item.images.values()))
+    return 64
+
+
+def _assignment(assignment: Assignment) -> pb.Assignment:
+    job = assignment.job
+    message = pb.Assignment(
+        ref=_ref(job.attempt_id),
+        step=job.step,
+        lane=job.lane,
+        spec=mapping.spec_to_proto(job.spec, full=True),
+        images=[pb.InlineImage(sha256=sha256, data=data) for sha256, data in assignment.images.items()],
+        traceparent=assignment.traceparent,
+    )
+    message.timeout.FromTimedelta(job.spec.timeout)
+    return message
+
+
+def _progress(message: pb.Progress) -> Progress:
+    try:
+        return Progress(attempt_id(message.ref), Stage(message.stage))
+    except ValueError:
+        raise ProtocolViolation(f"The stage {message.stage} is unknown.") from None
+
+
+def _outcome(message: pb.Outcome) -> Outcome:
+    return Outcome(
+        attempt_id=attempt_id(message.ref),
+        verdict=_verdict(message),
+        usage=mapping.usage(message.usage) if message.HasField("usage") else None,
+        model_version=_text(message.model_version),
+        stage_seconds={
+            Stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9
+            for item in message.stage_durations
+            if item.stage
+        },
+        paid=message.paid,
+        traceparent=message.traceparent,
+    )
+
+
+def _verdict(message: pb.Outcome) -> Verdict:
+    match message.WhichOneof("verdict"):
+        case "succeeded":
+            return Succeeded(message.succeeded.output_json)
+        case "failed":
+            failed = message.failed
+            return Failed(
+                error=_error(failed.error),
+                raw_answer=_text(failed.raw_answer),
+                retry_after=failed.retry_after.ToTimedelta() if failed.HasField("retry_after") else None,
+            )
+        case "throttled":
+            throttled = message.throttled
+            after: datetime.timedelta | None = None
+            if throttled.HasField("retry_after"):
+                after = throttled.retry_after.ToTimedelta()
+            return Throttled(message=_text(throttled.message), retry_after=after)
+        case "released":
+            return Released(message=_text(message.released.message))
+        case _:
+            raise ProtocolViolation("An outcome has no verdict.")
+
+
+def _error(message: job_pb2.JobError) -> JobError:
+    return JobError(kind=_text(message.kind) or "UNKNOWN", message=_text(message.message), retryable=message.retryable)
+
+
+def _text(text: str) -> str:
+    """Return what Postgres can store: a provider's words may contain NUL."""
+    return text.replace("\x00", "�")

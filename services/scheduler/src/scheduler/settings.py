@@ -1,0 +1,53 @@
+"""The scheduler's settings: `SCHEDULER_` variables of the environment."""
+
+import datetime
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+from runtime.settings import ProgramSettings
+
+DEFAULT_MODELS = (
+    "gemini-3.8-flash",
+    "gemini-3.7-flash",
+    "gemini-3.6-flash",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
+    "gemini-3.1-flash-lite",
+)
+
+
+class SchedulerSettings(ProgramSettings):
+    """Read once at start, and passed down in pieces."""
+
+    model_config = SettingsConfigDict(env_prefix="SCHEDULER_")
+
+    database_url: SecretStr = Field(description="Any postgresql:// URL; several hosts and sslmode included.")
+    grpc_address: str = Field("127.0.0.1:50051", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
+    http_address: str = Field("127.0.0.1:8080", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_MODELS, min_length=1, description="Models that jobs may name, by comma; the first is the default."
+    )
+    timeout_seconds: float = Field(300, ge=10, le=3600, description="The longest one attempt may take by default.")
+    max_retries: int = Field(3, ge=0, le=10, description="Charged failures that are followed by another attempt.")
+    heartbeat_seconds: float = Field(3, gt=0, description="How often executors send a heartbeat.")
+    executor_lost_seconds: float = Field(10, gt=0, description="Silence after which an executor is lost.")
+    database_pool_min: int = Field(2, ge=1, description="Connections kept open.")
+    database_pool_max: int = Field(10, ge=4, description="Connections at most.")
+    database_pool_idle_seconds: float = Field(30, gt=0, description="Idle time after which a connection is closed.")
+    database_connect_seconds: float = Field(2, gt=0, description="The longest a connection may take to open.")
+    stop_seconds: float = Field(10, ge=0, description="How long running calls may go on at a stop.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def timeout(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.timeout_seconds)
+
+    @property
+    def lost_after(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.executor_lost_seconds)
