@@ -10,13 +10,6 @@ from runtime import logs, tracing
 from runtime.clock import Clock, SystemClock
 from runtime.randomness import Randomness, SystemRandomness
 from runtime.serving import GrpcServer
-from visionjobs.v1 import (
-    executor_service_pb2,
-    executor_service_pb2_grpc,
-    vision_job_service_pb2,
-    vision_job_service_pb2_grpc,
-)
-
 from scheduler.complete import Completer
 from scheduler.dispatch import Dispatcher
 from scheduler.fleet import Fleet
@@ -38,6 +31,12 @@ from scheduler.submit import Submit
 from scheduler.validation import Defaults
 from scheduler.watch import Watch, WatchHub
 from scheduler.work import LivenessSettings, Work
+from visionjobs.v1 import (
+    executor_service_pb2,
+    executor_service_pb2_grpc,
+    vision_job_service_pb2,
+    vision_job_service_pb2_grpc,
+)
 
 _FLUSH_SECONDS = 10.0
 

@@ -4,8 +4,8 @@ import asyncio
 import sys
 
 import typer
-from runtime import logs, running, serving, settings
 
+from runtime import logs, running, serving, settings
 from scheduler import bootstrap
 from scheduler.errors import StoreUnavailable, WrongRevision
 from scheduler.postgres import migrate as migrations

@@ -14,7 +14,6 @@ from runtime import logs
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tracing import Tracing
-
 from scheduler.errors import StoreUnavailable
 from scheduler.ports import AttemptId, FinalRecord, OutcomeStore, ReturnRecord, StoreClock
 from scheduler.settlement import Outcome, Succeeded, settle, settle_lost, settle_success

@@ -13,7 +13,6 @@ from policies import poll
 from runtime import logs
 from runtime.clock import Clock
 from runtime.tracing import Attributes, Tracing
-
 from scheduler.errors import StoreUnavailable
 from scheduler.fleet import Assignment, Fleet
 from scheduler.image_cache import INLINE_BYTES, ImageCache

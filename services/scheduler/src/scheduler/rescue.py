@@ -10,7 +10,6 @@ from typing import Protocol
 
 from runtime import logs
 from runtime.clock import Clock
-
 from scheduler.complete import Completer
 from scheduler.errors import StoreUnavailable
 from scheduler.ports import ExecutorStore

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
+
 from runtime.settings import ProgramSettings
 
 DEFAULT_MODELS = (

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from policies import prices, retry
-
 from scheduler.jobs import AttemptOutcome, JobError, JobState, Stage, Usage
 from scheduler.ports import AttemptId, AttemptRecord, FinalRecord, ReturnRecord, RunningJob
 

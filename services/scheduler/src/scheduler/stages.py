@@ -4,7 +4,6 @@ import datetime
 
 from runtime import logs
 from runtime.clock import Clock
-
 from scheduler.errors import StoreUnavailable
 from scheduler.jobs import Stage
 from scheduler.ports import AttemptId, OutcomeStore

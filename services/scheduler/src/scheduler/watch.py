@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
 from runtime.clock import Clock
-
 from scheduler.errors import StoreUnavailable
 from scheduler.jobs import Job, JobState, Stage
 from scheduler.ports import AttemptId

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from runtime import logs
-
 from scheduler.complete import Completer
 from scheduler.dispatch import Dispatcher
 from scheduler.errors import StoreUnavailable

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import asyncpg
-from runtime.clock import Clock
 
+from runtime.clock import Clock
 from scheduler.errors import StoreUnavailable
 
 # Waiting longer than this for a connection, a lock or an answer is the same as not having the database: callers get

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from runtime.clock import Clock
-
 from scheduler.ports import StoreClock
 from scheduler.postgres import migrate, partitions
 from scheduler.postgres.claims import Claims

@@ -3,8 +3,8 @@
 import datetime
 
 import grpc
-from runtime.rpc_errors import FieldViolation, RpcError
 
+from runtime.rpc_errors import FieldViolation, RpcError
 from scheduler import errors
 
 _STORE_RETRY = datetime.timedelta(seconds=2)

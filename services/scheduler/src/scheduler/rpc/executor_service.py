@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from runtime.rpc_errors import RpcError
-from visionjobs.v1 import executor_service_pb2 as pb
-from visionjobs.v1 import executor_service_pb2_grpc
 
+from runtime.rpc_errors import RpcError
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Session
 from scheduler.images import AssignedImages
 from scheduler.rpc import work_mapping
 from scheduler.work import Work
+from visionjobs.v1 import executor_service_pb2 as pb
+from visionjobs.v1 import executor_service_pb2_grpc
 
 _CHUNK_BYTES = 256 * 1024
 _HELLO_SECONDS = 10.0

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Literal
 
 from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
-from runtime.tracing import trace_id_of
-from visionjobs.v1 import job_pb2
 
+from runtime.tracing import trace_id_of
 from scheduler.jobs import Attempt, Generation, ImageRef, Job, JobError, JobSpec, JobState, Result, Stage, Usage, Wait
 from scheduler.validation import ImageDraft, SpecDraft
+from visionjobs.v1 import job_pb2
 
 # Set by a caller, but not served yet: refused with their path.
 _UNSUPPORTED: tuple[Literal["schedule_time", "expire_time", "post_process"], ...] = (

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from opentelemetry.trace import SpanKind
-from runtime.tracing import Tracing
-from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
-from visionjobs.v1 import vision_job_service_pb2 as pb
 
+from runtime.tracing import Tracing
 from scheduler.errors import AnswerTooLarge, InvalidRequest, Violation
 from scheduler.jobs import Job
 from scheduler.ports import JobQuery
@@ -15,6 +13,8 @@ from scheduler.read import MAX_BATCH, MAX_WATCHED, Read, checked_ids, page_token
 from scheduler.rpc import mapping
 from scheduler.submit import Submission, Submit
 from scheduler.watch import Watch
+from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
+from visionjobs.v1 import vision_job_service_pb2 as pb
 
 _ANSWER_BYTES = 3 * 1024 * 1024
 """Other clients' default limit is 4 MiB."""

@@ -3,9 +3,6 @@
 import datetime
 from collections.abc import Iterable, Iterator
 
-from visionjobs.v1 import executor_service_pb2 as pb
-from visionjobs.v1 import job_pb2
-
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Assignment, Credit, Downlink, HeartbeatEcho, OutcomeAck, Progress, Uplink, Welcome
 from scheduler.job_ids import normalised
@@ -13,6 +10,8 @@ from scheduler.jobs import JobError, Stage
 from scheduler.ports import AttemptId, ExecutorInfo
 from scheduler.rpc import mapping
 from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
+from visionjobs.v1 import executor_service_pb2 as pb
+from visionjobs.v1 import job_pb2
 
 _MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 """Messages stay under 1 MiB; an assignment is counted by its images and texts, the rest is small."""

@@ -1,0 +1,62 @@
+"""Turns a failed gRPC call into the error tree, with what google.rpc.Status tells beside the code."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from visionjobs import errors
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise the package's errors in place of gRPC's."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_grpc(error) from error
+
+
+def from_grpc(error: grpc.aio.AioRpcError) -> errors.RpcError:
+    """Return the error of the tree that says the same."""
+    code = error.code().name
+    details: dict[str, Any] = {}
+    for packed in _status(error).details:
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            packed.Unpack(info)
+            details |= {"reason": info.reason, "metadata": dict(info.metadata)}
+        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            packed.Unpack(bad)
+            details["violations"] = [errors.Violation(v.field, v.description) for v in bad.field_violations]
+        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            packed.Unpack(retry)
+            details["retry_after"] = retry.retry_delay.ToTimedelta()
+    return _class_of(code)(error.details() or code, code=code, **details)
+
+
+def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    """Return the details, or none where there are none: what gRPC or a proxy refuses carries none that can be read."""
+    try:
+        # It reads the three methods that an AioRpcError has too.
+        return rpc_status.from_call(error) or status_pb2.Status()  # type: ignore[arg-type]  # the stubs ask for a Call
+    except (ValueError, DecodeError):
+        return status_pb2.Status()
+
+
+def _class_of(code: str) -> type[errors.RpcError]:
+    classes: dict[str, type[errors.RpcError]] = {
+        "INVALID_ARGUMENT": errors.InvalidArgument,
+        "NOT_FOUND": errors.NotFound,
+        "ALREADY_EXISTS": errors.AlreadyExists,
+        "RESOURCE_EXHAUSTED": errors.ResourceExhausted,
+        "UNAVAILABLE": errors.Unavailable,
+        "DEADLINE_EXCEEDED": errors.DeadlineExceeded,
+    }
+    return classes.get(code, errors.RpcError)
