@@ -109,9 +109,11 @@ class Client:
         try:
             while (job := self._run(_next(jobs))) is not None:
                 yield job
-        finally:
+        except GeneratorExit:
+            # The consumer stopped early. After an error or an interruption the generator has ended by itself.
             if self._loop.is_running:
                 self._run(jobs.aclose())
+            raise
 
     def _run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         return self._loop.run(call)

@@ -4,6 +4,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -33,7 +34,7 @@ class Progress:
         self._jobs: dict[str, Job] = {}
         self._live = Live(console=console, refresh_per_second=10) if console.is_terminal else None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._live:
             self._live.__enter__()
         return self
