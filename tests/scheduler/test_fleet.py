@@ -1,0 +1,93 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.fleet import Credit, Fleet, Session
+from scheduler.ports import ExecutorInfo, Slots
+
+LANE = "gemini/gemini-3.8-flash"
+
+
+def session(executor_id: str = "e1", *, lanes: tuple[str, ...] = ("gemini/*",), number: int = 1) -> Session:
+    return Session(
+        info=ExecutorInfo(executor_id=executor_id, host="h", version="1", capacity=3, lanes=lanes), number=number
+    )
+
+
+def fleet_of(free: dict[str, int]) -> Fleet:
+    fleet = Fleet()
+    for executor_id, slots in free.items():
+        member = session(executor_id)
+        member.set_credit(Credit(slots, 0))
+        fleet.add(member)
+    return fleet
+
+
+def test_an_assignment_on_its_way_is_subtracted_from_the_credit() -> None:
+    member = session()
+    member.set_credit(Credit(3, 0))
+    member.reserve(2)
+
+    assert member.free_slots == 1
+
+
+def test_credit_sent_before_an_assignment_arrived_gives_no_slot_twice() -> None:
+    member = session()
+    member.set_credit(Credit(3, 0))
+    member.reserve(2)
+
+    member.set_credit(Credit(3, 0))
+    assert member.free_slots == 1
+
+    member.set_credit(Credit(1, 2))
+    assert member.free_slots == 1
+
+
+def test_a_session_without_credit_gets_nothing() -> None:
+    fleet = Fleet()
+    fleet.add(session())
+
+    assert not fleet.has_credit
+    assert fleet.reserve(LANE, 10) == []
+
+
+def test_only_executors_of_the_lane_are_reserved() -> None:
+    fleet = fleet_of({"e1": 2})
+    other = session("e2", lanes=("deepseek/*",))
+    other.set_credit(Credit(5, 0))
+    fleet.add(other)
+
+    assert fleet.reserve(LANE, 10) == [Slots("e1", 1, 2)]
+
+
+def test_a_second_session_of_an_executor_closes_the_first() -> None:
+    fleet = Fleet()
+    first, second = session(number=1), session(number=2)
+    fleet.add(first)
+    fleet.add(second)
+
+    assert first.outbox.closed_because
+    fleet.remove(first)
+    assert fleet.get("e1", 2) is second
+
+
+@given(
+    free=st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 20), max_size=8),
+    limit=st.integers(1, 60),
+)
+def test_reserved_slots_never_exceed_the_limit_nor_what_is_free_and_leave_nothing_unused(
+    free: dict[str, int], limit: int
+) -> None:
+    fleet = fleet_of(free)
+
+    slots = fleet.reserve(LANE, limit)
+
+    assert sum(slot.count for slot in slots) == min(limit, sum(free.values()))
+    assert all(0 < slot.count <= free[slot.executor_id] for slot in slots)
+
+
+@given(limit=st.integers(1, 30))
+def test_slots_are_shared_evenly(limit: int) -> None:
+    slots = fleet_of({"e1": 10, "e2": 10, "e3": 10}).reserve(LANE, limit)
+
+    counts = [slot.count for slot in slots]
+    assert max(counts) - min([*counts, *([0] * (3 - len(counts)))]) <= 1
