@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - the methods have the names of the contract
 """A scheduler for the client's tests: real gRPC on loopback, answers as a test scripts them."""
 
 import asyncio
@@ -85,9 +86,7 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
     async def _note(self, request: Message, context: Context) -> None:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
-        is_watch = isinstance(
-            request, vision_job_service_pb2.WatchJobRequest | vision_job_service_pb2.WatchJobsRequest
-        )
+        is_watch = isinstance(request, vision_job_service_pb2.WatchJobRequest | vision_job_service_pb2.WatchJobsRequest)
         if self.failures and not is_watch:
             await context.abort_with_status(rpc_status.to_status(self.failures.popleft()))
 
@@ -178,9 +177,7 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
 
 
 async def serve(scheduler: FakeScheduler, address: str = "127.0.0.1:0") -> grpc.aio.Server:
-    server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)]
-    )
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)])
     vision_job_service_pb2_grpc.add_VisionJobServiceServicer_to_server(scheduler, server)
     port = server.add_insecure_port(address)
     scheduler.address = f"127.0.0.1:{port}"

@@ -18,7 +18,12 @@ SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}, "a": {"t
 
 
 def spec(**changes: Any) -> JobSpec:
-    values: dict[str, Any] = {"user_id": "u", "images": [Image(data=b"png")], "prompt": "Read.", "response_schema": SCHEMA}
+    values: dict[str, Any] = {
+        "user_id": "u",
+        "images": [Image(data=b"png")],
+        "prompt": "Read.",
+        "response_schema": SCHEMA,
+    }
     return JobSpec(**(values | changes))
 
 
@@ -198,7 +203,12 @@ async def test_an_upload_sends_what_it_is_and_then_its_bytes(
     sha256 = hashlib.sha256(data).hexdigest()
     assert from_bytes == Image(sha256=sha256, mime_type="image/png")
     assert from_path == Image(sha256=sha256)
-    assert [request.WhichOneof("content") for request in scheduler.requests[:4]] == ["metadata", "chunk", "chunk", "chunk"]
+    assert [request.WhichOneof("content") for request in scheduler.requests[:4]] == [
+        "metadata",
+        "chunk",
+        "chunk",
+        "chunk",
+    ]
 
 
 async def test_images_that_do_not_fit_in_one_request_are_uploaded_first(
@@ -208,7 +218,13 @@ async def test_images_that_do_not_fit_in_one_request_are_uploaded_first(
 
     await client.submit(spec(images=[one, two, one, Image(sha256="ab")]))
 
-    uploads = [request for request in scheduler.requests if getattr(request, "WhichOneof", None) and request.DESCRIPTOR.name == "UploadImageRequest" and request.HasField("metadata")]
+    uploads = [
+        request
+        for request in scheduler.requests
+        if getattr(request, "WhichOneof", None)
+        and request.DESCRIPTOR.name == "UploadImageRequest"
+        and request.HasField("metadata")
+    ]
     sent = scheduler.requests[-1].spec.images
     assert len(uploads) == 2
     assert [image.sha256 for image in sent] == [
@@ -267,9 +283,7 @@ async def test_every_status_has_its_error(
     assert type(caught.value) is expected
 
 
-async def test_an_error_carries_what_the_scheduler_says_about_it(
-    scheduler: FakeScheduler, client: AsyncClient
-) -> None:
+async def test_an_error_carries_what_the_scheduler_says_about_it(scheduler: FakeScheduler, client: AsyncClient) -> None:
     scheduler.failures.append(
         failure("INVALID_ARGUMENT", "Bad.", reason="INVALID_JOB", violations={"spec.prompt": "is blank"})
     )

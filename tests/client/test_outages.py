@@ -202,9 +202,7 @@ async def test_a_broken_watch_of_many_asks_only_for_those_that_are_not_final(
     assert [list(request.job_ids) for request in scheduler.requests] == [["a", "b"], ["b"]]
 
 
-async def test_a_watch_by_labels_ends_when_the_scheduler_ends_it(
-    scheduler: FakeScheduler, client: AsyncClient
-) -> None:
+async def test_a_watch_by_labels_ends_when_the_scheduler_ends_it(scheduler: FakeScheduler, client: AsyncClient) -> None:
     scheduler.streams.extend([[succeeded("a"), job_message("b"), SOON], [succeeded("a"), succeeded("b")]])
 
     changes = [job.job_id async for job in client.watch_many(labels={"batch": "7"})]

@@ -61,7 +61,8 @@ class AsyncClient:
         self._caller = connection.Caller(settings.api_key.get_secret_value() if api_key is None else api_key)
         self._timeout = timeout
         self._on_retry = on_retry
-        self._channel = connection.open_channel(address or settings.address)
+        self.address = address or settings.address
+        self._channel = connection.open_channel(self.address)
         self._stub = service_pb2_grpc.VisionJobServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

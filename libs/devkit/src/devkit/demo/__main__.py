@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from devkit.demo import show, stack
-from devkit.demo.programs import ProgramFailed
+from devkit import stack
+from devkit.demo import show
 from devkit.demo.tasks import Task, all_tasks
 from devkit.embedded_postgres import EmbeddedPostgresError
+from devkit.programs import ProgramFailed
 from visionjobs import AsyncClient, Job, JobView, VisionJobsError
 
 _ROOT = Path.cwd()
@@ -49,17 +50,17 @@ async def _until_interrupted(console: Console) -> int:
 
 async def _demo(console: Console) -> int:
     console.print("Starting Postgres, a scheduler, two executors …", highlight=False)
-    async with stack.running(_ROOT / ".demo", executors=2) as system:
+    async with stack.running(stack.Options(folder=_ROOT / ".demo")) as system:
         for program in system.programs:
             console.print(f"  {program.name} is process {program.pid}, its log {program.log.relative_to(_ROOT)}")
         console.print(f"Answers come from {system.provider}.\n", highlight=False, style="bold yellow")
-        async with AsyncClient(system.scheduler_address) as client:
+        async with AsyncClient(system.address) as client:
             tasks = await _submit(client, all_tasks(_ROOT / "samples"))
             with show.Progress(console, tasks, system.provider) as progress:
                 async for change in client.watch_many(tasks):
                     progress.update(change)
             jobs = await client.batch_get(tasks, view=JobView.BASIC)
-        return _report(console, tasks, jobs, emulated=system.emulated)
+        return _report(console, tasks, jobs, emulated=system.emulator_url is not None)
 
 
 async def _submit(client: AsyncClient, tasks: list[Task]) -> dict[str, Task]:

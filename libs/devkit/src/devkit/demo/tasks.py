@@ -1,5 +1,6 @@
 """What the demo asks: photographs to describe, business documents to read, at all three priorities."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def all_tasks(samples: Path) -> list[Task]:
     return tasks
 
 
-def _spec(path: Path, prompt: str, schema: dict[str, object], *, priority: int, kind: str) -> JobSpec:
+def _spec(path: Path, prompt: str, schema: Mapping[str, object], *, priority: int, kind: str) -> JobSpec:
     return JobSpec(
         user_id="demo",
         images=(Image.from_file(path),),

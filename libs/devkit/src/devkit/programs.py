@@ -48,6 +48,19 @@ class Program:
         except TimeoutError:
             raise ProgramFailed(f"{self.name} is not ready: {self._last_words()}") from None
 
+    def kill(self) -> None:
+        """End the program as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> int:
+        """Wait for the end, and return the exit status."""
+        return await self._process.wait()
+
+    def interrupt(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     async def stop(self) -> None:
         """End the program in its own good time, or by force."""
         if self._process.returncode is not None:

@@ -1,0 +1,176 @@
+"""The whole system on this machine: Postgres, scheduler, executors, and the emulator where there is no key."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devkit.embedded_postgres import EmbeddedPostgres
+from devkit.programs import Program, ProgramFailed, logged, program
+
+_DATABASE = "visionjobs"
+_EMULATOR_READY = "gemini emulator listening on "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the system is run.
+
+    Attributes:
+        folder: Where data and logs go; it is emptied first.
+        executors: How many are started.
+        capacity: Jobs at once of each.
+        emulate: Use the emulator even if there is a key.
+        emulator_arguments: For `visionjobs-gemini-emulator`.
+        environment: For scheduler and executors, on top of what they need.
+        postgres_settings: `name=value` settings of the server.
+    """
+
+    folder: Path
+    executors: int = 2
+    capacity: int = 3
+    emulate: bool = False
+    emulator_arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    postgres_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stack:
+    """A running system.
+
+    Attributes:
+        address: The scheduler's gRPC address.
+        provider: Who answers, in words for people.
+        emulator_url: Where the emulator is, if it answers; then every answer is made up.
+        executors: The running executors; `start_executor` adds to them.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        exits: contextlib.AsyncExitStack,
+        postgres: EmbeddedPostgres,
+    ) -> None:
+        self.postgres = postgres
+        self.database_url = postgres.url(_DATABASE)
+        self.address = ""
+        self.provider = ""
+        self.emulator_url: str | None = None
+        self.emulator: Program | None = None
+        self.scheduler: Program | None = None
+        self.executors: list[Program] = []
+        self._options = options
+        self._exits = exits
+        self._provider_environment: dict[str, str] = {}
+
+    @property
+    def programs(self) -> list[Program]:
+        return [program for program in (self.scheduler, self.emulator, *self.executors) if program is not None]
+
+    async def start_scheduler(self, *, grpc_address: str = "127.0.0.1:0") -> Program:
+        """Start the scheduler, also in place of one that ended, and wait until it is bound."""
+        scheduler = await self._start(
+            "visionjobs-scheduler",
+            {
+                "SCHEDULER_DATABASE_URL": self.database_url,
+                "SCHEDULER_GRPC_ADDRESS": grpc_address,
+                "SCHEDULER_HTTP_ADDRESS": "127.0.0.1:0",
+            },
+            name="visionjobs-scheduler",
+        )
+        self.address = await scheduler.ready(logged("scheduler_started", "grpc_address"))
+        self.scheduler = scheduler
+        return scheduler
+
+    async def start_executor(self) -> Program:
+        """Start one more executor."""
+        executor = await self._start(
+            "visionjobs-executor",
+            self._provider_environment
+            | {
+                "EXECUTOR_SCHEDULER_ADDRESS": self.address,
+                "EXECUTOR_HEALTH_ADDRESS": "127.0.0.1:0",
+                "EXECUTOR_SPOOL_DIR": str(self._options.folder / "spool"),
+                "EXECUTOR_CAPACITY": str(self._options.capacity),
+            },
+            name=f"visionjobs-executor {len(self.executors) + 1}",
+        )
+        self.executors.append(executor)
+        return executor
+
+    async def choose_provider(self) -> None:
+        """Use the real Gemini if there is a key, else start the emulator."""
+        keys = {name: os.environ[name] for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY") if os.environ.get(name)}
+        if keys and not self._options.emulate:
+            base_url = os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
+            self._provider_environment = keys | ({"GOOGLE_GEMINI_BASE_URL": base_url} if base_url else {})
+            self.provider = f"Gemini at {base_url}" if base_url else "the real Gemini (calls are paid)"
+            return
+        self.emulator = await self._start(
+            "visionjobs-gemini-emulator", {}, "--port", "0", *self._options.emulator_arguments, name="emulator"
+        )
+        self.emulator_url = await self.emulator.ready(
+            lambda line: line.removeprefix(_EMULATOR_READY).strip() if line.startswith(_EMULATOR_READY) else None
+        )
+        self._provider_environment = {"GEMINI_API_KEY": "emulator", "GOOGLE_GEMINI_BASE_URL": self.emulator_url}
+        self.provider = "the EMULATOR: every answer is made up (set GEMINI_API_KEY to call the real Gemini)"
+
+    async def _start(self, command: str, environment: Mapping[str, str], *arguments: str, name: str) -> Program:
+        number = sum(1 for _ in (self._options.folder / "logs").iterdir())
+        log = self._options.folder / "logs" / f"{number:02}-{name.replace(' ', '-')}.log"
+        return await self._exits.enter_async_context(
+            program(
+                command,
+                *arguments,
+                environment={**clean_environment(), **self._options.environment, **environment},
+                log=log,
+                name=name,
+            )
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(options: Options) -> AsyncIterator[Stack]:
+    """Run the system while the block runs. Everything has stopped when it is over.
+
+    Raises:
+        ProgramFailed: A program did not start.
+        EmbeddedPostgresError: Postgres did not start.
+    """
+    shutil.rmtree(options.folder, ignore_errors=True)
+    (options.folder / "logs").mkdir(parents=True)
+    async with contextlib.AsyncExitStack() as exits:
+        postgres = EmbeddedPostgres(data_dir=options.folder / "postgres", settings=options.postgres_settings)
+        await asyncio.to_thread(postgres.start)
+        exits.push_async_callback(asyncio.to_thread, postgres.stop)
+        await asyncio.to_thread(postgres.create_database, _DATABASE)
+        stack = Stack(options, exits, postgres)
+        await asyncio.to_thread(_migrate, stack.database_url)
+        await stack.start_scheduler()
+        await stack.choose_provider()
+        for _ in range(options.executors):
+            await stack.start_executor()
+        yield stack
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this environment without what would change how our programs work."""
+    foreign = ("SCHEDULER_", "EXECUTOR_", "VISIONJOBS_", "GEMINI_", "GOOGLE_", "DEEPSEEK_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def _migrate(database_url: str) -> None:
+    migrated = subprocess.run(
+        [Path(sys.executable).parent / "visionjobs-scheduler", "migrate"],
+        env=clean_environment() | {"SCHEDULER_DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if migrated.returncode:
+        raise ProgramFailed(f"visionjobs-scheduler migrate failed: {migrated.stderr.strip()}")

@@ -1,0 +1,66 @@
+"""Turns what is typed into values, and refuses what cannot be meant."""
+
+import re
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import typer
+
+from visionjobs.jobs import Image
+
+
+def image(text: str) -> Image:
+    """Return the image that a path or `sha256:HEX` names."""
+    if text.startswith("sha256:"):
+        return Image(sha256=text.removeprefix("sha256:"))
+    try:
+        return Image.from_file(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{text}: {error.strerror}.") from None
+
+
+def text_or_file(text: str) -> str:
+    """Return the text itself, what `@FILE` holds, or what comes in for `@-`."""
+    return content_of(text[1:]) if text.startswith("@") else text
+
+
+def content_of(name: str) -> str:
+    """Return the text of a file, or of the standard input for `-`."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise typer.BadParameter(f"{name}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{name} is not UTF-8 text.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label of a job."""
+
+    name: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the two sides of `name=value`."""
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise typer.BadParameter(f"{text!r} is not of the form name=value.")
+        return cls(name, value)
+
+
+def duration(text: str) -> timedelta:
+    """Return the span of `90`, `90s`, `5m`, `1h30m` or `1.5h`; a bare number is in seconds."""
+    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        if parts is None or not any(parts.groups()):
+            raise ValueError
+        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 5m or 1h30m.") from None

@@ -1,0 +1,138 @@
+"""What people are told about a job, without colour or layout."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from visionjobs.jobs import Attempt, Job, JobStage, JobState, Result
+
+
+def printable(text: str) -> str:
+    """Return the text without what a terminal would obey: models and errors may quote anything."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"} else "\ufffd" for char in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return the text in one printable line."""
+    return printable(" ".join(text.split()))
+
+
+def note(job: Job) -> str:
+    """Return where the job stands, in one line."""
+    if job.state is JobState.SUCCEEDED and job.result is not None:
+        return " · ".join(_achievement(job, job.result))
+    if job.error is not None:
+        return one_line(f"{job.error.kind}: {job.error.message}")
+    if job.state is JobState.RUNNING:
+        again = f", attempt {job.attempt}" if job.attempt > 1 else ""
+        return _stage(job.stage) + again
+    if job.wait is not None:
+        return one_line(job.wait.message or job.wait.reason.replace("_", " ").lower())
+    return ""
+
+
+def _achievement(job: Job, result: Result) -> Iterator[str]:
+    if result.emulated:
+        yield "EMULATED"
+    if job.create_time and job.finish_time:
+        yield span(job.finish_time - job.create_time)
+    yield "answered from the cache" if result.cached else cost(result.cost_usd)
+    yield one_line(result.model_version)
+
+
+def emulation(result: Result) -> str:
+    """Return the warning that belongs to an answer of the emulator."""
+    return f"This answer is EMULATED: {one_line(result.model_version)} made it up, no model has seen the image."
+
+
+def _stage(stage: JobStage | None) -> str:
+    words = {
+        JobStage.FETCHING_IMAGE: "fetching the image",
+        JobStage.WAITING_FOR_PERMIT: "waiting for a permit",
+        JobStage.GEMINI_ANALYZING: "Gemini is analyzing",
+        JobStage.DEEPSEEK_ANALYZING: "DeepSeek is analyzing",
+        JobStage.VALIDATING: "validating the answer",
+        JobStage.UNKNOWN: "working",
+    }
+    return "starting" if stage is None else words.get(stage, "starting")
+
+
+def facts(job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what is known about the job as names and values, the important first."""
+    spec = job.spec
+    known = {
+        "Job": job.job_id,
+        "State": job.state,
+        "": note(job),
+        "User": spec.user_id,
+        "Model": spec.model,
+        "Priority": {1: "1 (high)", 2: "2 (normal)", 3: "3 (low)"}.get(spec.priority, ""),
+        "Labels": ", ".join(f"{name}={value}" for name, value in spec.labels.items()),
+        "Images": ", ".join(f"sha256:{image.sha256} {image.mime_type}" for image in spec.images),
+        "Prompt": _shortened(spec.prompt),
+        "Created": moment(job.create_time),
+        "Started": moment(job.start_time),
+        "Finished": moment(job.finish_time),
+        "Next attempt": moment(job.next_attempt_time) if not job.state.is_final else "",
+        "Retries": str(job.retry_count or ""),
+        "Tokens": _tokens(job.result) if job.result else "",
+        "Time": _stages(job.result) if job.result else "",
+        "Executor": job.executor_id,
+        "Trace": job.trace_id,
+    }
+    for name, value in known.items():
+        if value:
+            yield name, one_line(value)
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """Return what became of an attempt, in one line."""
+    took = span(attempt.finish_time - attempt.start_time) if attempt.start_time and attempt.finish_time else ""
+    error = f"{attempt.error.kind}: {attempt.error.message}" if attempt.error else ""
+    words = [attempt.outcome, took, f"on {attempt.executor_id}" if attempt.executor_id else "", error]
+    return one_line(" · ".join(word for word in words if word))
+
+
+def _tokens(result: Result) -> str:
+    usage = result.usage
+    return (
+        f"{usage.input_tokens:,} in ({usage.image_tokens:,} for images, {usage.cached_tokens:,} cached), "
+        f"{usage.output_tokens:,} out, {usage.thinking_tokens:,} thinking"
+    )
+
+
+def _stages(result: Result) -> str:
+    return ", ".join(f"{_stage(each.stage)} {span(each.duration)}" for each in result.stage_durations)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}… ({len(text):,} characters)"
+
+
+def output_text(result: Result) -> str:
+    """Return the JSON that the job gave, indented."""
+    return printable(json.dumps(result.output, indent=2, ensure_ascii=False))
+
+
+def moment(time: datetime | None) -> str:
+    """Return local time with its offset from UTC, empty for none."""
+    return "" if time is None else time.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def span(duration: timedelta) -> str:
+    """Return a span as people say it, such as 85 ms, 4.2 s, 3 min 20 s."""
+    seconds = duration.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s".replace(".0 ", " ")
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def cost(dollars: float) -> str:
+    """Return US dollars to a hundredth of a cent."""
+    return "<$0.0001" if 0 < dollars < 0.00005 else f"${dollars:.4f}"
