@@ -72,6 +72,7 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         requests: Every request, in the order of arrival.
         metadata: The metadata of every call, likewise.
         watching: Set when a stream has come to an Event of its list.
+        left: Set when a stream has ended, also by its watcher.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.watching = asyncio.Event()
+        self.left = asyncio.Event()
         self.address = ""
 
     async def _note(self, request: Message, context: Context) -> None:
@@ -166,14 +168,17 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
 
     async def _stream(self, job_ids: Sequence[str], context: Context) -> AsyncIterator[job_pb2.Job]:
         script = self.streams.popleft() if self.streams else [await self._job(job_id, context) for job_id in job_ids]
-        for item in script:
-            if isinstance(item, status_pb2.Status):
-                await context.abort_with_status(rpc_status.to_status(item))
-            elif isinstance(item, asyncio.Event):
-                self.watching.set()
-                await item.wait()
-            else:
-                yield item
+        try:
+            for item in script:
+                if isinstance(item, status_pb2.Status):
+                    await context.abort_with_status(rpc_status.to_status(item))
+                elif isinstance(item, asyncio.Event):
+                    self.watching.set()
+                    await item.wait()
+                else:
+                    yield item
+        finally:
+            self.left.set()
 
 
 async def serve(scheduler: FakeScheduler, address: str = "127.0.0.1:0") -> grpc.aio.Server:

@@ -126,6 +126,18 @@ async def test_a_silent_scheduler_is_given_up_after_the_timeout(scheduler: FakeS
             await anext(client.watch("j"))
 
 
+async def test_a_watch_may_be_quiet_for_longer_than_the_timeout(scheduler: FakeScheduler) -> None:
+    go_on = asyncio.Event()
+    scheduler.streams.append([job_message("j"), go_on, succeeded("j")])
+
+    async with AsyncClient(scheduler.address, timeout=timedelta(seconds=0.2)) as client:
+        changes = client.watch("j")
+        await anext(changes)
+        asyncio.get_running_loop().call_later(0.4, go_on.set)
+        assert (await anext(changes)).state is JobState.SUCCEEDED
+        await changes.aclose()
+
+
 async def test_a_watch_tells_every_change_until_the_end(scheduler: FakeScheduler, client: AsyncClient) -> None:
     scheduler.streams.append([job_message("j"), job_message("j", "RUNNING"), succeeded("j")])
 

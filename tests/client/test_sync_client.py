@@ -1,0 +1,101 @@
+"""The sync client runs in a thread, as it would in a program without a loop, against a server on the test's loop."""
+
+import asyncio
+import threading
+
+import pytest
+from fake_scheduler import FakeScheduler, job_message, succeeded
+from opentelemetry import trace
+
+import visionjobs
+from visionjobs import Client, Image, JobSpec, JobState
+
+SPEC = JobSpec(user_id="u", images=[Image(data=b"png")], prompt="Read.", response_schema={"type": "object"})
+
+
+async def test_every_method_works_from_ordinary_code(scheduler: FakeScheduler) -> None:
+    def use() -> None:
+        with Client(scheduler.address) as client:
+            assert client.submit(SPEC, request_id="1").job_id == "job-1"
+            assert [job.job_id for job in client.submit_many([SPEC], request_ids=["2"])] == ["job-2"]
+            assert client.upload_image(b"png").sha256
+            assert client.get("job-1").state is JobState.QUEUED
+            assert [job.job_id for job in client.batch_get(["job-2", "job-1"])] == ["job-2", "job-1"]
+            assert [job.job_id for job in client.list(page_size=1)] == ["job-1", "job-2"]
+            scheduler.streams.extend([[job_message("job-1"), succeeded("job-1")], [succeeded("job-1")]])
+            assert [job.state for job in client.watch("job-1")] == [JobState.QUEUED, JobState.SUCCEEDED]
+            assert [job.job_id for job in client.watch_many(["job-1"])] == ["job-1"]
+            scheduler.streams.extend([[succeeded("job-1")], [succeeded("job-3")]])
+            assert client.result("job-1").output == {"total": 4.5}
+            assert client.submit_and_wait(SPEC).output == {"total": 4.5}
+
+    await asyncio.to_thread(use)
+
+
+async def test_errors_come_through(scheduler: FakeScheduler) -> None:
+    def use() -> None:
+        with Client(scheduler.address) as client:
+            with pytest.raises(visionjobs.NotFound):
+                client.get("nobody")
+            with pytest.raises(visionjobs.NotFound):
+                next(client.watch("nobody"))
+
+    await asyncio.to_thread(use)
+
+
+async def test_a_watch_that_is_left_early_ends_its_call(scheduler: FakeScheduler) -> None:
+    scheduler.streams.append([job_message("j"), asyncio.Event()])
+
+    def use(loop: asyncio.AbstractEventLoop) -> None:
+        with Client(scheduler.address) as client:
+            for job in client.watch("j"):
+                assert job.job_id == "j"
+                break
+            asyncio.run_coroutine_threadsafe(scheduler.left.wait(), loop).result(10)
+
+    await asyncio.to_thread(use, asyncio.get_running_loop())
+
+
+async def test_many_threads_share_a_client(scheduler: FakeScheduler) -> None:
+    scheduler.jobs = {f"j{i}": job_message(f"j{i}") for i in range(8)}
+
+    def use(client: Client, job_id: str) -> str:
+        return client.get(job_id).job_id
+
+    client = await asyncio.to_thread(Client, scheduler.address)
+    answers = [asyncio.to_thread(use, client, f"j{i}") for i in range(8)]
+    assert await asyncio.gather(*answers) == [f"j{i}" for i in range(8)]
+    await asyncio.to_thread(client.close)
+
+
+async def test_the_span_of_the_calling_thread_is_the_parent(scheduler: FakeScheduler) -> None:
+    context = trace.SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False)
+
+    def use() -> None:
+        with Client(scheduler.address) as client, trace.use_span(trace.NonRecordingSpan(context)):
+            client.submit(SPEC)
+            list(client.list())
+
+    await asyncio.to_thread(use)
+
+    assert [f"{0xABC:032x}" in str(metadata["traceparent"]) for metadata in scheduler.metadata] == [True, True]
+
+
+def test_a_closed_client_leaves_no_thread_and_takes_no_call() -> None:
+    client = Client("127.0.0.1:1")
+
+    client.close()
+    client.close()
+
+    assert "visionjobs-client" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get("j")
+    with pytest.raises(RuntimeError, match="closed"):
+        next(client.list())
+
+
+def test_a_client_that_cannot_be_made_leaves_no_thread() -> None:
+    with pytest.raises(ValueError, match="API key"):
+        Client(api_key="sec\nret")
+
+    assert "visionjobs-client" not in {thread.name for thread in threading.enumerate()}
