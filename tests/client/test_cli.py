@@ -370,7 +370,10 @@ async def test_ctrl_c_ends_the_watch_with_130_and_says_how_to_go_on(scheduler: F
 
 async def test_a_watch_through_a_restart_goes_on_and_says_only_that_it_tries_again() -> None:
     fake = FakeScheduler()
-    fake.streams.extend([[job_message("j"), asyncio.Event()], [succeeded("j")]])
+    go_away = asyncio.Event()
+    fake.streams.extend(
+        [[job_message("j"), go_away, failure("UNAVAILABLE", "Stopping.", reason="STOPPING")], [succeeded("j")]]
+    )
     first = await serve(fake)
     process = await asyncio.create_subprocess_exec(
         *(PROGRAM, "--address", fake.address, "watch", "j"),
@@ -381,16 +384,18 @@ async def test_a_watch_through_a_restart_goes_on_and_says_only_that_it_tries_aga
     assert process.stderr is not None
     assert await process.stdout.readline() == b"j\tQUEUED\n"
 
-    await first.stop(None)
+    stopped = asyncio.create_task(first.stop(10))
+    go_away.set()
     notice = await process.stderr.readline()
+    await stopped
     second = await serve(fake, fake.address)
     stdout, stderr = await process.communicate()
     await second.stop(None)
 
     assert process.returncode == 0
-    assert notice == b"The scheduler cannot be reached; trying again for up to 30 s.\n"
     assert stdout.startswith(b"j\tSUCCEEDED")
-    assert stderr == b""
+    assert notice == b"The scheduler cannot serve now; trying again for up to 30 s.\n"
+    assert stderr in {b"", b"The scheduler cannot be reached; trying again for up to 30 s.\n"}
 
 
 async def test_a_reader_that_goes_away_ends_the_program_quietly(scheduler: FakeScheduler) -> None:

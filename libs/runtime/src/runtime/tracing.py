@@ -74,12 +74,17 @@ class Tracing:
     def span(
         self, name: str, parent: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
     ) -> Iterator[Span]:
-        """Span the block; an exception that leaves it marks the span as failed."""
+        """Span the block. An exception does not mark it: its message may quote a caller's data; use `Span.fail`."""
         if self._tracer is None:
             yield Span(parent)
             return
         with self._tracer.start_as_current_span(
-            name, context=self._propagator.extract({"traceparent": parent}), kind=kind, attributes=attributes
+            name,
+            context=self._propagator.extract({"traceparent": parent}),
+            kind=kind,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as otel:
             yield Span(self._context_of(otel), otel)
 

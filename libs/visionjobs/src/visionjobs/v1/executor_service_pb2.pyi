@@ -382,7 +382,7 @@ class Assignment(_message.Message):
 
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
-        """What to do; its images carry sha256."""
+        """What to do: images by sha256, prompt, system instruction, schema (always as text) and generation."""
 
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___InlineImage]:

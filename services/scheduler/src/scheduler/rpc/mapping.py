@@ -97,7 +97,7 @@ def spec_to_proto(spec: JobSpec, *, full: bool) -> job_pb2.JobSpec:
     )
     message.timeout.FromTimedelta(spec.timeout)
     if spec.generation != Generation():
-        message.generation.CopyFrom(_generation_to_proto(spec.generation))
+        message.generation.CopyFrom(generation_to_proto(spec.generation))
     if full:
         message.prompt = spec.prompt
         message.system_instruction = spec.system_instruction
@@ -170,7 +170,7 @@ def _plain_value(value: struct_pb2.Value) -> object:
             return None
 
 
-def _generation_to_proto(generation: Generation) -> job_pb2.Generation:
+def generation_to_proto(generation: Generation) -> job_pb2.Generation:
     return job_pb2.Generation(
         temperature=generation.temperature,
         max_output_tokens=generation.max_output_tokens,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Assignment, Credit, Downlink, HeartbeatEcho, OutcomeAck, Progress, Uplink, Welcome
 from scheduler.job_ids import normalised
-from scheduler.jobs import JobError, Stage
+from scheduler.jobs import Generation, JobError, JobSpec, Stage
 from scheduler.ports import AttemptId, ExecutorInfo
 from scheduler.rpc import mapping
 from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
@@ -99,11 +99,24 @@ def _assignment(assignment: Assignment) -> pb.Assignment:
         ref=_ref(job.attempt_id),
         step=job.step,
         lane=job.lane,
-        spec=mapping.spec_to_proto(job.spec, full=True),
+        spec=_work_spec(job.spec),
         images=[pb.InlineImage(sha256=sha256, data=data) for sha256, data in assignment.images.items()],
         traceparent=assignment.traceparent,
     )
     message.timeout.FromTimedelta(job.spec.timeout)
+    return message
+
+
+def _work_spec(spec: JobSpec) -> job_pb2.JobSpec:
+    """Return what the executor needs of a spec; the schema always as text, which it would have to make of a Struct."""
+    message = job_pb2.JobSpec(
+        images=[mapping.image_to_proto(image) for image in spec.images],
+        prompt=spec.prompt,
+        system_instruction=spec.system_instruction,
+        response_schema_json=spec.schema_json,
+    )
+    if spec.generation != Generation():
+        message.generation.CopyFrom(mapping.generation_to_proto(spec.generation))
     return message
 
 

@@ -1,0 +1,44 @@
+"""The command `visionjobs-executor`."""
+
+import asyncio
+import sys
+
+import typer
+
+from executor import bootstrap
+from executor.settings import ExecutorSettings
+from runtime import logs, running, serving, settings
+
+app = typer.Typer(add_completion=False, help="An executor of visionjobs: dials a scheduler, and calls Gemini for it.")
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Work until SIGTERM. Settings come from EXECUTOR_ variables and GEMINI_API_KEY."""
+    if context.invoked_subcommand is not None:
+        return
+    loaded = settings.load_or_exit(ExecutorSettings)
+    if loaded.api_key is None:
+        sys.stderr.write("Set GEMINI_API_KEY (or GOOGLE_API_KEY) to a key of the Gemini API.\n")
+        raise typer.Exit(2)
+    logs.configure(level=loaded.log_level)
+    try:
+        running.run(lambda stop: bootstrap.serve(loaded, stop))
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def healthcheck() -> None:
+    """Exit with 0 if the executor on this machine is connected to a scheduler, else with 1."""
+    loaded = settings.load_or_exit(ExecutorSettings)
+    port = loaded.health_address.rpartition(":")[2]
+    if not asyncio.run(serving.is_serving(f"127.0.0.1:{port}")):
+        sys.stderr.write("not serving\n")
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,1 @@
+"""The gRPC edge: the stream to a scheduler, and the mapping of its messages."""

@@ -1,0 +1,41 @@
+"""The executor's settings: `EXECUTOR_` variables, and the provider's own."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from runtime.settings import ProgramSettings
+
+
+class ExecutorSettings(ProgramSettings):
+    """Read once at start, and passed down in pieces."""
+
+    model_config = SettingsConfigDict(env_prefix="EXECUTOR_")
+
+    scheduler_address: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1:50051",), min_length=1, description="One, several by comma, or a dns:/// name."
+    )
+    health_address: str = Field("127.0.0.1:50052", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
+    capacity: int = Field(3, ge=1, le=100_000, description="Jobs at once.")
+    lanes: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("gemini/*",), min_length=1, description="What it serves, by comma: provider/model, or provider/*."
+    )
+    spool_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "visionjobs-spool",
+        description="Where outcomes wait until a scheduler has stored them. Keep it on a disk that outlives a restart.",
+    )
+    drain_seconds: float = Field(300, ge=0, description="How long running calls may go on at a stop.")
+    gemini_api_version: str = Field("v1beta", pattern=r"^v\d\w*$", description="Of the Gemini API.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
+
+    # The provider's own names; GOOGLE_API_KEY wins, as in its SDK.
+    api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("GOOGLE_API_KEY", "GEMINI_API_KEY"))
+    base_url: str | None = Field(None, validation_alias="GOOGLE_GEMINI_BASE_URL")
+
+    @field_validator("scheduler_address", "lanes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

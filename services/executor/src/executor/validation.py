@@ -1,0 +1,37 @@
+"""Checks an answer against the caller's full JSON schema."""
+
+import json
+from functools import lru_cache
+
+import jsonschema_rs
+
+
+class InvalidAnswer(Exception):
+    """The text is not JSON, or does not fit the schema; the message says where."""
+
+
+def validated(text: str, schema_json: str) -> str:
+    """Return the answer as compact JSON, its keys in the model's order.
+
+    Raises:
+        InvalidAnswer: It is not what the schema asks for.
+    """
+    try:
+        answer = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"The answer is not JSON: {error}") from None
+    for mismatch in _validator(schema_json).iter_errors(answer):
+        where = "".join(f"[{part!r}]" for part in mismatch.instance_path) or "its root"
+        raise InvalidAnswer(f"The answer does not fit the schema at {where}: {mismatch.message}")
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def _validator(schema_json: str) -> jsonschema_rs.Draft202012Validator:
+    schema = json.loads(schema_json)
+    schema.pop("$schema", None)
+    return jsonschema_rs.Draft202012Validator(schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
