@@ -47,6 +47,8 @@ def test_a_429_that_names_no_time_says_so() -> None:
         ("Tue, 24 Nov 2026 09:31:00 GMT", 60.0),
         ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0),
         ("soon", None),
+        ("nan", None),
+        ("9" * 400, None),
         ("99999999999999", provider_failures.MAX_RETRY_SECONDS),
     ],
 )

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import ctypes
 import json
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,7 +11,6 @@ from pathlib import Path
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 15.0
-_PR_SET_PDEATHSIG = 1
 
 
 class ProgramFailed(Exception):
@@ -90,6 +89,7 @@ async def program(
     path = Path(sys.executable).parent / command
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
+            *_dying_with_parent(),
             path,
             *arguments,
             env=dict(environment),
@@ -97,7 +97,6 @@ async def program(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
     running = Program(name or command, process, log)
     try:
@@ -121,5 +120,7 @@ def logged(event: str, field: str) -> Callable[[str], str | None]:
     return find
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _dying_with_parent() -> tuple[str, ...]:
+    """Return a prefix that ties a program's life to this process, where the system has one."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()

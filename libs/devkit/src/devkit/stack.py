@@ -23,7 +23,7 @@ class Options:
 
     Attributes:
         folder: Where data and logs go; it is emptied first.
-        executors: How many are started.
+        executors: How many are started; with 0 no provider is either.
         capacity: Jobs at once of each.
         emulate: Use the emulator even if there is a key.
         emulator_arguments: For `visionjobs-gemini-emulator`.
@@ -152,7 +152,8 @@ async def running(options: Options) -> AsyncIterator[Stack]:
         stack = Stack(options, exits, postgres)
         await asyncio.to_thread(_migrate, stack.database_url)
         await stack.start_scheduler()
-        await stack.choose_provider()
+        if options.executors:
+            await stack.choose_provider()
         for _ in range(options.executors):
             await stack.start_executor()
         yield stack
