@@ -121,17 +121,18 @@ class _Scheduler:
         self._dispatcher = Dispatcher(
             store=store, time=store.time, clock=clock, fleet=self._fleet, images=images, hub=hub, tracing=spans
         )
+        self._stages = StageWriter(store=store, clock=clock)
         self._completer = Completer(
             store=store,
             time=store.time,
             clock=clock,
             randomness=randomness,
             hub=hub,
+            stages=self._stages,
             tracing=spans,
             wake=self._dispatcher.wake,
             expect_due=self._dispatcher.expect_due,
         )
-        self._stages = StageWriter(store=store, clock=clock)
         self._rescue = Rescue(
             store=store,
             completer=self._completer,

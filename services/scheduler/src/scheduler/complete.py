@@ -17,6 +17,7 @@ from runtime.tracing import Tracing
 from scheduler.errors import StoreUnavailable
 from scheduler.ports import AttemptId, FinalRecord, OutcomeStore, ReturnRecord, StoreClock
 from scheduler.settlement import Outcome, Succeeded, settle, settle_lost, settle_success
+from scheduler.stages import StageWriter
 from scheduler.watch import WatchHub
 
 MAX_BATCH = 500
@@ -45,6 +46,7 @@ class Completer:
         clock: Clock,
         randomness: Randomness,
         hub: WatchHub,
+        stages: StageWriter,
         tracing: Tracing,
         wake: Callable[[], None],
         expect_due: Callable[[datetime.datetime], None],
@@ -54,6 +56,7 @@ class Completer:
         self._clock = clock
         self._randomness = randomness
         self._hub = hub
+        self._stages = stages
         self._tracing = tracing
         self._wake = wake
         self._expect_due = expect_due
@@ -158,6 +161,7 @@ class Completer:
 
     def _announce(self, attempts: Collection[AttemptId]) -> None:
         for attempt in attempts:
+            self._stages.forget(attempt)
             self._hub.job_changed(attempt.job_id)
 
     def _acknowledge(self, entries: Sequence[_Entry]) -> None:

@@ -32,7 +32,6 @@ class Uplink:
     """One message of an executor; every field may be empty."""
 
     credit: Credit | None = None
-    accepted: Sequence[AttemptId] = ()
     progress: Sequence[Progress] = ()
     outcomes: Sequence[Outcome] = ()
     heartbeat: int | None = None

@@ -1,11 +1,13 @@
 """Job ids: UUIDv7 (RFC 9562) in the database's time, so that they sort by submission and name their partition."""
 
 import datetime
+import re
 import uuid
 
 from runtime.randomness import Randomness
 
 _COUNTER_BITS = 12
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class JobIds:
@@ -31,6 +33,9 @@ class JobIds:
 
 def normalised(job_id: str) -> str | None:
     """Return the id in canonical form, or None if it is not a UUID."""
+    # Executors always send the canonical form, thousands of times a second; parsing costs ten times as much.
+    if _CANONICAL.fullmatch(job_id):
+        return job_id
     try:
         return str(uuid.UUID(job_id))
     except ValueError:

@@ -84,8 +84,8 @@ class Work:
 
     async def handle(self, session: Session, message: Uplink) -> None:
         """Take one message; waits while the buffer of outcomes is full."""
+        now = self._time.now()
         for progress in message.progress:
-            now = self._time.now()
             self._hub.stage_entered(progress.attempt_id, progress.stage, now)
             self._stages.note(progress.attempt_id, progress.stage, now)
         if message.outcomes:

@@ -41,7 +41,6 @@ def uplink(message: pb.WorkRequest) -> Uplink:
         credit=Credit(max(0, message.credit.free_slots), message.credit.assignments_received)
         if message.HasField("credit")
         else None,
-        accepted=[attempt_id(ref) for ref in message.accepted],
         progress=[_progress(progress) for progress in message.progress],
         outcomes=[_outcome(outcome) for outcome in message.outcomes],
         heartbeat=message.heartbeat.number if message.HasField("heartbeat") else None,
