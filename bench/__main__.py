@@ -45,7 +45,7 @@ async def executor(system: stack.Stack, folder: Path, *, capacity: int, seconds:
         "EXECUTOR_SPOOL_DIR": str(folder / "spool"),
         "EXECUTOR_CAPACITY": str(capacity),
         "EXECUTOR_BENCH_SECONDS": str(seconds),
-        "PYTHONPATH": "/tmp/mine/services/executor/src:" + str(ROOT),
+        "PYTHONPATH": str(ROOT),
     }
     log = folder / f"executor-{time.time_ns()}.log"
     async with program("python", "-m", "bench.instant_executor", environment=environment, log=log) as running:

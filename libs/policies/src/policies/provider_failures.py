@@ -222,7 +222,7 @@ def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:
     if not value:
         return None
     try:
-        return float(int(value))
+        return float(value)
     except ValueError:
         pass
     try:

@@ -85,7 +85,7 @@ class GeminiClient:
 
     async def _generate(self, assignment: Assignment, images: Sequence[tuple[str, bytes]]) -> Answer:
         assert self._client is not None
-        contents: types.ContentListUnionDict = [
+        contents: list[types.PartUnionDict] = [
             *(types.Part.from_bytes(data=data, mime_type=mime_type) for mime_type, data in images),
             types.Part.from_text(text=assignment.prompt),
         ]

@@ -37,10 +37,10 @@ _MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 _MAX_ITEMS = 500
 
 
-def requests(items: Iterable[Uplink]) -> Iterator[pb.WorkRequest]:
+def requests(items: Sequence[Uplink]) -> Iterator[pb.WorkRequest]:
     """Return the messages that carry the items, each under 1 MiB but for a single outcome that is larger."""
     message, size, count = pb.WorkRequest(), 0, 0
-    for item in items:
+    for item in _without_past(items):
         cost = len(item.payload) + 16 if isinstance(item, OutcomeReport) else 64
         if count >= _MAX_ITEMS or (size and size + cost > _MAX_MESSAGE_BYTES):
             yield message
@@ -95,6 +95,12 @@ def outcome_record(outcome: Outcome) -> bytes:
         spent.seconds, spent.nanos = int(seconds), int(seconds % 1 * 1e9)
     message.finish_time.FromDatetime(outcome.finish_time)
     return message.SerializeToString()
+
+
+def _without_past(items: Sequence[Uplink]) -> list[Uplink]:
+    """Return the items without stages that a later one of the same attempt has overtaken before they were sent."""
+    latest = {item.attempt_id: item for item in items if isinstance(item, Progress)}
+    return [item for item in items if not isinstance(item, Progress) or latest[item.attempt_id] is item]
 
 
 def _put(message: pb.WorkRequest, item: Uplink) -> None:
