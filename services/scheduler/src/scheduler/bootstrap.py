@@ -164,7 +164,7 @@ class _Scheduler:
             VisionJobServicer(
                 submit=self._submit,
                 read=read,
-                watch=Watch(hub=hub, lookup=read, clock=clock),
+                watch=Watch(hub=hub, lookup=read),
                 tracing=spans,
                 max_image_bytes=defaults.image_limits.max_bytes,
             ),

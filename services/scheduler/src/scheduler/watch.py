@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
-from runtime.clock import Clock
 from scheduler.errors import StoreUnavailable
 from scheduler.jobs import Job, JobState, Stage
 from scheduler.ports import AttemptId
@@ -50,6 +49,9 @@ class WatchHub:
             watcher.stages[attempt] = (stage, time)
             watcher.wake.set()
 
+    def is_watched(self, job_id: str) -> bool:
+        return job_id in self._watchers
+
     def add(self, watcher: _Watcher, job_ids: Collection[str]) -> None:
         for job_id in job_ids:
             self._watchers[job_id].add(watcher)
@@ -66,10 +68,9 @@ class WatchHub:
 class Watch:
     """The use case."""
 
-    def __init__(self, *, hub: WatchHub, lookup: JobLookup, clock: Clock, poll_seconds: float = 1.0) -> None:
+    def __init__(self, *, hub: WatchHub, lookup: JobLookup, poll_seconds: float = 1.0) -> None:
         self._hub = hub
         self._lookup = lookup
-        self._clock = clock
         self._poll_seconds = poll_seconds
 
     async def jobs(self, client_id: str, job_ids: Collection[str]) -> AsyncIterator[Job]:

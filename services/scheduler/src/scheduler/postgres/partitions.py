@@ -5,12 +5,14 @@ A UUIDv7 begins with its time in milliseconds, so the ids of one day are one ran
 
 import datetime
 import uuid
+from collections.abc import Sequence
 
 import asyncpg
 
 from scheduler.postgres.tables import PARTITIONED
 
 DAYS_AHEAD = 14
+_LOCK = 0x7669_736A_6F62_0002
 
 
 async def make_ahead(connection: asyncpg.Connection) -> None:
@@ -19,23 +21,31 @@ async def make_ahead(connection: asyncpg.Connection) -> None:
     Yesterday's too: right after midnight the clock that ids are made by may still be a moment behind.
     """
     today: datetime.date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    present = {
-        row["relname"]
-        for row in await connection.fetch(
-            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-            " WHERE i.inhparent::regclass::text = ANY ($1)",
-            list(PARTITIONED),
-        )
-    }
-    for offset in range(-1, DAYS_AHEAD + 1):
-        day = today + datetime.timedelta(days=offset)
-        for table in PARTITIONED:
-            name = f"{table}_{day:%Y%m%d}"
-            if name not in present:
-                await connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table}"
-                    f" FOR VALUES FROM ('{_first_id(day)}') TO ('{_first_id(day + datetime.timedelta(days=1))}')"
-                )
+    days = [today + datetime.timedelta(days=offset) for offset in range(-1, DAYS_AHEAD + 1)]
+    if not await _missing(connection, days):
+        return
+    async with connection.transaction():
+        # Every scheduler comes here at midnight.
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        for table, day in await _missing(connection, days):
+            await connection.execute(
+                f"CREATE TABLE {_name(table, day)} PARTITION OF {table}"
+                f" FOR VALUES FROM ('{_first_id(day)}') TO ('{_first_id(day + datetime.timedelta(days=1))}')"
+            )
+
+
+async def _missing(connection: asyncpg.Connection, days: Sequence[datetime.date]) -> list[tuple[str, datetime.date]]:
+    rows = await connection.fetch(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent::regclass::text = ANY ($1)",
+        list(PARTITIONED),
+    )
+    present = {row["relname"] for row in rows}
+    return [(table, day) for day in days for table in PARTITIONED if _name(table, day) not in present]
+
+
+def _name(table: str, day: datetime.date) -> str:
+    return f"{table}_{day:%Y%m%d}"
 
 
 def _first_id(day: datetime.date) -> uuid.UUID:

@@ -1,0 +1,131 @@
+import asyncio
+import dataclasses
+import datetime
+from collections.abc import AsyncIterator, Collection
+
+from scheduler.errors import StoreUnavailable
+from scheduler.jobs import Job, JobSpec, JobState, Stage
+from scheduler.ports import AttemptId
+from scheduler.watch import Watch, WatchHub
+
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+JOB = Job(
+    job_id="01990000-0000-7000-8000-000000000000",
+    client_id="c",
+    spec=JobSpec(
+        user_id="u",
+        images=(),
+        prompt="p",
+        system_instruction="",
+        schema_json="{}",
+        schema_is_struct=False,
+        model="m",
+        priority=2,
+        timeout=datetime.timedelta(minutes=5),
+        max_retries=3,
+    ),
+    traceparent="",
+    state=JobState.QUEUED,
+    create_time=NOW,
+)
+FIRST = AttemptId(JOB.job_id, 1)
+
+
+class Shelf:
+    """The jobs as the store has them; `down` takes it away."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.jobs = {job.job_id: job for job in jobs}
+        self.down = False
+        self.reads = 0
+
+    def put(self, **changes: object) -> None:
+        job = next(iter(self.jobs.values()))
+        self.jobs[job.job_id] = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
+
+    async def find(self, client_id: str, job_ids: Collection[str]) -> dict[str, Job]:
+        self.reads += 1
+        if self.down:
+            raise StoreUnavailable("down")
+        return {job_id: self.jobs[job_id] for job_id in job_ids}
+
+
+def watching(shelf: Shelf, hub: WatchHub, *, poll_seconds: float = 60.0) -> AsyncIterator[Job]:
+    return Watch(hub=hub, lookup=shelf, poll_seconds=poll_seconds).jobs("c", list(shelf.jobs))
+
+
+async def test_the_present_state_comes_at_once_and_changes_wake_the_watcher() -> None:
+    shelf, hub = Shelf(JOB), WatchHub()
+    changes = watching(shelf, hub)
+    assert (await anext(changes)).state is JobState.QUEUED
+
+    shelf.put(state=JobState.SUCCEEDED, attempt=1)
+    hub.job_changed(JOB.job_id)
+
+    assert (await anext(changes)).state is JobState.SUCCEEDED
+    assert await anext(changes, None) is None
+
+
+async def test_stages_are_told_without_reading_the_store_again() -> None:
+    shelf, hub = Shelf(dataclasses.replace(JOB, state=JobState.RUNNING, attempt=1)), WatchHub()
+    changes = watching(shelf, hub)
+    await anext(changes)
+
+    hub.stage_entered(FIRST, Stage.FETCHING_IMAGE, NOW)
+    assert (await anext(changes)).stage is Stage.FETCHING_IMAGE
+    hub.stage_entered(FIRST, Stage.GEMINI_ANALYZING, NOW)
+    assert (await anext(changes)).stage is Stage.GEMINI_ANALYZING
+
+    assert shelf.reads == 1
+
+
+async def test_a_watcher_never_goes_back() -> None:
+    shelf, hub = Shelf(dataclasses.replace(JOB, state=JobState.RUNNING, attempt=2, stage=Stage.VALIDATING)), WatchHub()
+    changes = watching(shelf, hub)
+    await anext(changes)
+
+    hub.stage_entered(AttemptId(JOB.job_id, 1), Stage.GEMINI_ANALYZING, NOW)
+    hub.stage_entered(AttemptId(JOB.job_id, 2), Stage.FETCHING_IMAGE, NOW)
+    shelf.put(state=JobState.FAILED)
+    hub.job_changed(JOB.job_id)
+
+    assert [job.state async for job in changes] == [JobState.FAILED]
+
+
+async def test_a_job_that_another_scheduler_finished_is_seen_by_looking() -> None:
+    shelf, hub = Shelf(JOB), WatchHub()
+    changes = watching(shelf, hub, poll_seconds=0.01)
+    await anext(changes)
+
+    shelf.put(state=JobState.SUCCEEDED, attempt=1)
+
+    assert (await anext(changes)).state is JobState.SUCCEEDED
+
+
+async def test_an_outage_of_the_store_only_delays() -> None:
+    shelf, hub = Shelf(JOB), WatchHub()
+    changes = watching(shelf, hub, poll_seconds=0.01)
+    await anext(changes)
+    shelf.down = True
+    hub.job_changed(JOB.job_id)
+
+    async def comes_back() -> None:
+        reads = shelf.reads
+        while shelf.reads < reads + 2:
+            await asyncio.sleep(0)
+        shelf.put(state=JobState.FAILED, attempt=1)
+        shelf.down = False
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(comes_back())
+        assert (await anext(changes)).state is JobState.FAILED
+
+
+async def test_a_watcher_that_leaves_is_forgotten() -> None:
+    shelf, hub = Shelf(JOB), WatchHub()
+    changes = watching(shelf, hub)
+    await anext(changes)
+
+    await changes.aclose()  # type: ignore[attr-defined]
+
+    assert not hub.is_watched(JOB.job_id)
