@@ -4,4 +4,5 @@ set -euo pipefail
 out=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 python -m grpc_tools.protoc -I . --python_out="$out" --mypy_out="quiet:$out" visionjobs/v1/*.proto
-python -m grpc_tools.protoc -I . --grpc_python_out="$out" --mypy_grpc_out="quiet:$out" visionjobs/v1/*_service.proto
+python -m grpc_tools.protoc -I . --grpc_python_out="$out" --mypy_grpc_out="quiet:$out" \
+  $(grep -l "^service " visionjobs/v1/*.proto)

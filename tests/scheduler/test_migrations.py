@@ -36,7 +36,8 @@ def differences(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(
         connection, opts={"include_object": is_ours, "compare_type": True, "compare_server_default": True}
     )
-    return compare_metadata(context, metadata)
+    found: list[Any] = compare_metadata(context, metadata)
+    return found
 
 
 async def test_the_migrations_add_up_to_the_model(database_url: str) -> None:

@@ -3,7 +3,9 @@ import dataclasses
 import datetime
 from collections.abc import AsyncIterator, Collection
 
-from scheduler.errors import StoreUnavailable
+import pytest
+
+from scheduler.errors import Stopping, StoreUnavailable
 from scheduler.jobs import Job, JobSpec, JobState, Stage
 from scheduler.ports import AttemptId
 from scheduler.watch import Watch, WatchHub
@@ -129,3 +131,14 @@ async def test_a_watcher_that_leaves_is_forgotten() -> None:
     await changes.aclose()  # type: ignore[attr-defined]
 
     assert not hub.is_watched(JOB.job_id)
+
+
+async def test_a_scheduler_that_stops_ends_its_watches() -> None:
+    shelf, hub = Shelf(JOB), WatchHub()
+    changes = watching(shelf, hub)
+    await anext(changes)
+
+    hub.close()
+
+    with pytest.raises(Stopping):
+        await anext(changes)

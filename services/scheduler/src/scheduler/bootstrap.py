@@ -115,7 +115,8 @@ class _Scheduler:
             max_retries=settings.max_retries,
             image_limits=ImageLimits(),
         )
-        hub, images, served = WatchHub(), ImageCache(), ServedLanes(store=store, lost_after=settings.lost_after)
+        images, served = ImageCache(), ServedLanes(store=store, lost_after=settings.lost_after)
+        self._hub = hub = WatchHub()
         self._fleet = Fleet()
         self._server = GrpcServer(address=settings.grpc_address, translate=translate)
         self._dispatcher = Dispatcher(
@@ -199,6 +200,7 @@ class _Scheduler:
         self._submit.stop()
         for loop in loops:
             loop.cancel()
+        self._hub.close()
         self._fleet.close_all("The scheduler is stopping; dial another one.")
         await self._server.stop(self._settings.stop_seconds)
         with contextlib.suppress(TimeoutError):

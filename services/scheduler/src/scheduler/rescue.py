@@ -71,7 +71,7 @@ class MaintainedStore(Protocol):
     async def maintain(self) -> None: ...
 
 
-async def maintain(store: MaintainedStore, *, clock: Clock, interval_seconds: float = 30.0) -> None:
+async def maintain(store: MaintainedStore, *, clock: Clock, interval_seconds: float = 60.0) -> None:
     """Maintain the store until cancelled."""
     while True:
         await clock.sleep(interval_seconds)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from typing import Protocol
 
-from scheduler.errors import StoreUnavailable
+from scheduler.errors import Stopping, StoreUnavailable
 from scheduler.jobs import Job, JobState, Stage
 from scheduler.ports import AttemptId
 
@@ -36,6 +36,7 @@ class WatchHub:
 
     def __init__(self) -> None:
         self._watchers: defaultdict[str, set[_Watcher]] = defaultdict(set)
+        self._closed = False
 
     def job_changed(self, job_id: str) -> None:
         """The job's state is another one in the store now."""
@@ -48,6 +49,17 @@ class WatchHub:
         for watcher in self._watchers.get(attempt.job_id, ()):
             watcher.stages[attempt] = (stage, time)
             watcher.wake.set()
+
+    def close(self) -> None:
+        """End every watch: this scheduler goes away, and watchers ask another one."""
+        self._closed = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.wake.set()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def is_watched(self, job_id: str) -> bool:
         return job_id in self._watchers
@@ -78,6 +90,7 @@ class Watch:
 
         Raises:
             StoreUnavailable: The present state cannot be read; later outages only delay.
+            Stopping: This scheduler is going away.
         """
         watcher = _Watcher()
         self._hub.add(watcher, job_ids)
@@ -101,6 +114,8 @@ class Watch:
             polled: Collection[str] = ()
         except TimeoutError:
             polled = open_ids
+        if self._hub.is_closed:
+            raise Stopping("This scheduler is stopping; ask again.")
         watcher.wake.clear()
         stages, watcher.stages = watcher.stages, {}
         started = {

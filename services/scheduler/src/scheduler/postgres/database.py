@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from runtime import logs
 from runtime.clock import Clock
 from scheduler.errors import StoreUnavailable
 
@@ -37,6 +38,9 @@ _UNAVAILABLE = (
     OSError,
     TimeoutError,
 )
+
+
+_log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,10 @@ class Database:
             theirs: datetime.datetime = await connection.fetchval("SELECT clock_timestamp()")
             after = self._clock.now()
         self._offset = theirs - (before + (after - before) / 2)
+
+    def log_pool(self) -> None:
+        """Log how many connections there are, and how many of them idle."""
+        _log.info("database_pool", connections=self._pool.get_size(), idle=self._pool.get_idle_size())
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:

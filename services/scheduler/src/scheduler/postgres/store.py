@@ -23,7 +23,8 @@ class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors):
         return self._database
 
     async def maintain(self) -> None:
-        """Measure the time again, and make the partitions of the coming days. Worth a call each half minute."""
+        """Measure the time again, make the partitions of the coming days, log the pool. Worth a call each minute."""
+        self._database.log_pool()
         await self._database.measure_time()
         async with self._database.reserved() as connection:
             await partitions.make_ahead(connection)
