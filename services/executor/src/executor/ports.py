@@ -7,8 +7,6 @@ from typing import Protocol
 
 from executor.work import Assignment, AttemptId, Stage, Usage, Verdict
 
-# --- the provider ---------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -59,9 +57,6 @@ class ModelClient(Protocol):
             CallFailed: No usable text came back.
         """
         ...
-
-
-# --- the scheduler --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +197,6 @@ class ImageUnavailable(Exception):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
-
-
-# --- the disk -------------------------------------------------------------------------------------------------------
 
 
 class Spool(Protocol):

@@ -37,9 +37,6 @@ class StoreClock(Protocol):
     def now(self) -> datetime.datetime: ...
 
 
-# --- submit ---------------------------------------------------------------------------------------------------------
-
-
 class SubmissionStore(Protocol):
     """Takes jobs and images in."""
 
@@ -61,9 +58,6 @@ class SubmissionStore(Protocol):
             RequestIdReused: A known request_id has another spec_hash; nothing was stored.
         """
         ...
-
-
-# --- dispatch -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +123,6 @@ class ClaimStore(Protocol):
     async def get_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, bytes]:
         """Return the bytes of those of the client's images that exist."""
         ...
-
-
-# --- complete -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,9 +197,6 @@ class OutcomeStore(Protocol):
         ...
 
 
-# --- executors ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorInfo:
     """Who dialled."""
@@ -262,9 +250,6 @@ class ExecutorStore(Protocol):
     async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
         """Return the client of the job if it is RUNNING and uses the image."""
         ...
-
-
-# --- read -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

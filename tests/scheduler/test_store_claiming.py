@@ -1,0 +1,160 @@
+"""Conformance of the stores: who gets which job, and in which order."""
+
+import asyncio
+import datetime
+
+from stores import CLIENT, LANE, back, claim, connect, new_job, submit
+
+from scheduler.jobs import JobState
+from scheduler.ports import Head, Slots, Store, StoreClock
+
+
+async def test_jobs_are_claimed_by_priority_then_in_the_order_of_submission(store: Store, time: StoreClock) -> None:
+    low, normal, high, second_high = await submit(store, time, 3, 2, 1, 1)
+
+    claimed = await claim(store)
+
+    assert [job.attempt_id.job_id for job in claimed] == [high, second_high, normal, low]
+
+
+async def test_a_claim_takes_no_more_than_its_slots_and_no_worse_rank_than_it_may(
+    store: Store, time: StoreClock
+) -> None:
+    await submit(store, time, 1, 1, 2, 3)
+
+    one = await store.claim(LANE, [Slots("e1", 1, 1)], max_rank=3, thorough=False)
+    two = await store.claim(LANE, [Slots("e1", 1, 9)], max_rank=2, thorough=False)
+
+    assert len(one) == 1
+    assert [job.spec.priority for job in two] == [1, 2]
+
+
+async def test_a_claimed_job_is_running_with_all_that_its_executor_needs(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+
+    [job] = await claim(store, session=7)
+    seen = (await store.get_jobs(CLIENT, [job_id], attempts=True))[job_id]
+
+    assert (job.attempt_id.job_id, job.attempt_id.attempt) == (job_id, 1)
+    assert (job.executor_id, job.session, job.lane, job.client_id) == ("e1", 7, LANE, CLIENT)
+    assert job.spec == seen.spec
+    assert job.traceparent == seen.traceparent
+    assert (seen.state, seen.attempt, seen.executor_id) == (JobState.RUNNING, 1, "e1")
+    assert seen.start_time == job.start_time
+
+
+async def test_jobs_are_dealt_round_robin_over_the_executors(store: Store, time: StoreClock) -> None:
+    await submit(store, time, *[2] * 5)
+
+    claimed = await store.claim(
+        LANE, [Slots("e1", 1, 3), Slots("e2", 1, 1), Slots("e3", 1, 2)], max_rank=3, thorough=False
+    )
+
+    assert [job.executor_id for job in claimed] == ["e1", "e2", "e3", "e1", "e3"]
+
+
+async def test_another_lane_is_left_alone(store: Store, time: StoreClock) -> None:
+    await store.insert_jobs(CLIENT, [new_job(time, model="gemini-3.5-flash")])
+
+    assert await claim(store) == []
+    assert await store.claim("gemini/unknown", [Slots("e1", 1, 1)], max_rank=3, thorough=False) == []
+
+
+async def test_concurrent_claims_share_the_jobs_without_giving_one_twice(store: Store, time: StoreClock) -> None:
+    ids = await submit(store, time, *[2] * 60)
+
+    async with asyncio.TaskGroup() as tasks:
+        claims = [tasks.create_task(claim(store, 15, executor_id=f"e{number}")) for number in range(5)]
+    claimed = [job.attempt_id.job_id for task in claims for job in task.result()]
+
+    assert sorted(claimed) == sorted(ids)
+
+
+async def test_a_returned_job_keeps_its_place_and_gets_a_higher_attempt(store: Store, time: StoreClock) -> None:
+    first, second = await submit(store, time, 2, 2)
+    [job] = await claim(store, 1)
+    assert job.attempt_id.job_id == first
+
+    await store.give_back([back(job.attempt_id, time)])
+    claimed = await claim(store)
+
+    assert [(job.attempt_id.job_id, job.attempt_id.attempt) for job in claimed] == [(first, 2), (second, 1)]
+
+
+async def test_a_job_that_is_due_stands_at_its_old_place(store: Store, time: StoreClock) -> None:
+    first, second = await submit(store, time, 2, 2)
+    [job] = await claim(store, 1)
+    await store.give_back([back(job.attempt_id, time, charged=True, after_seconds=-1)])
+    assert [job.attempt_id.job_id for job in await claim(store, 0)] == []
+
+    assert await store.promote_due() is None
+    claimed = await claim(store)
+
+    assert [job.attempt_id.job_id for job in claimed] == [first, second]
+
+
+async def test_a_job_that_is_not_due_is_not_claimed_and_its_time_is_known(store: Store, time: StoreClock) -> None:
+    await submit(store, time)
+    [job] = await claim(store)
+    record = back(job.attempt_id, time, charged=True, after_seconds=3_600)
+    await store.give_back([record])
+
+    due = await store.promote_due()
+
+    assert due is not None
+    assert record.due_time is not None
+    assert abs(due - record.due_time) < datetime.timedelta(milliseconds=1)
+    assert await claim(store) == []
+
+
+async def test_the_lane_with_the_best_head_comes_first(store: Store, time: StoreClock) -> None:
+    await store.insert_jobs(
+        CLIENT,
+        [
+            new_job(time, priority=3),
+            new_job(time, priority=2, model="gemini-3.5-flash"),
+            new_job(time, priority=1, model="gemini-3.7-flash"),
+            new_job(time, priority=1, model="gemini-3.5-flash"),
+        ],
+    )
+
+    for thorough in (False, True):
+        heads = await store.lane_heads(thorough=thorough)
+        assert [(head.lane, head.rank) for head in heads] == [
+            ("gemini/gemini-3.7-flash", 1),
+            ("gemini/gemini-3.5-flash", 1),
+            (LANE, 3),
+        ]
+    assert heads[0].seq < heads[1].seq
+
+
+async def test_a_lane_without_a_waiting_job_has_no_head(store: Store, time: StoreClock) -> None:
+    await submit(store, time)
+    await claim(store)
+
+    assert await store.lane_heads(thorough=True) == []
+    assert Head(LANE, 2, 1) not in await store.lane_heads(thorough=False)
+
+
+async def test_waiting_jobs_are_counted_no_further_than_asked(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 1, 2, 3)
+
+    assert await store.count_waiting(2) == 2
+    assert await store.count_waiting(10) == 3
+
+
+async def test_many_rounds_of_work_leave_no_job_behind_the_floors(store: Store, time: StoreClock) -> None:
+    await connect(store)
+    ids = await submit(store, time, *([1, 2, 3] * 20))
+    finished: list[str] = []
+    given_back: set[str] = set()
+
+    while claimed := await claim(store, 7):
+        for job in claimed:
+            if job.attempt_id.attempt == 1 and len(given_back) < 30:
+                given_back.add(job.attempt_id.job_id)
+                await store.give_back([back(job.attempt_id, time)])
+            else:
+                finished.append(job.attempt_id.job_id)
+
+    assert sorted(finished) == sorted(ids)
