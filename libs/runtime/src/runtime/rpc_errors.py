@@ -6,6 +6,7 @@
 from __future__ import annotations  # grpc's classes are generic in their stubs only
 
 import datetime
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -112,6 +113,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _stream(self, behaviour: Any, method: str) -> Any:
+        if not inspect.isasyncgenfunction(behaviour):
+            # Health and reflection write to the context instead of yielding; they have no errors of ours.
+            return behaviour
+
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
                 async for response in behaviour(request, context):

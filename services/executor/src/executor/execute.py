@@ -105,9 +105,7 @@ class Attempt:
                     model_version=failure.model_version,
                 )
             except ImageUnavailable as missing:
-                kind = "PROVIDER_ERROR" if missing.retryable else "BAD_IMAGE"
-                verdict = Failed(kind=kind, message=str(missing), retryable=missing.retryable)
-                return self._outcome(span, verdict)
+                return self._outcome(span, Failed(kind="IMAGE_UNAVAILABLE", message=str(missing), retryable=True))
             except TimeoutError:
                 return self._outcome(span, self._stopped(), paid=self.call_begun)
             except Exception as error:  # noqa: BLE001 - see below
@@ -135,7 +133,7 @@ class Attempt:
             async with asyncio.timeout(_FETCH_SECONDS):
                 return await self._shared.images.get(self._assignment.attempt_id.job_id, image.sha256)
         except TimeoutError:
-            raise ImageUnavailable("The scheduler did not deliver an image in time.", retryable=True) from None
+            raise ImageUnavailable("The scheduler did not deliver an image in time.") from None
 
     async def _call(self, span: Span, images: Sequence[tuple[str, bytes]]) -> Answer:
         self._enter(Stage.GEMINI_ANALYZING)
@@ -217,7 +215,7 @@ class _ImageCache:
             return cached
         data = await self._source.fetch(job_id, sha256)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise ImageUnavailable("An image arrived damaged.", retryable=True)
+            raise ImageUnavailable("An image arrived damaged.")
         if sha256 not in self._images:
             self._images[sha256] = data
             self._size += len(data)

@@ -187,16 +187,12 @@ class ImageSource(Protocol):
     """Fetches images of assigned jobs."""
 
     async def fetch(self, job_id: str, sha256: str) -> bytes:
-        """Return the bytes. Raises ImageUnavailable."""
+        """Return the bytes; waits while no scheduler is connected. Raises ImageUnavailable if there are none."""
         ...
 
 
 class ImageUnavailable(Exception):
-    """An image cannot be had; `retryable` says whether later is worth a try."""
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+    """An image cannot be had."""
 
 
 class Spool(Protocol):

@@ -221,11 +221,13 @@ class Receiver:
         attempts.create_task(self._attempt(attempt_id, attempt))
 
     async def _attempt(self, attempt_id: AttemptId, attempt: Attempt) -> None:
-        outcome = await attempt.run()
-        self._reporter.add(outcome)
-        del self._running[attempt_id]
-        if not self._running:
-            self._idle.set()
+        try:
+            outcome = await attempt.run()
+            self._reporter.add(outcome)
+        finally:
+            del self._running[attempt_id]
+            if not self._running:
+                self._idle.set()
         if attempt.refuses_key and not self._key_refused:
             await self._pause_for_key(str(outcome.verdict))
         self.send_credit()

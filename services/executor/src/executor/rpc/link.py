@@ -20,18 +20,22 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
+_REFETCH_SECONDS = 0.5
+
 
 class GrpcDialer:
     """Implements ports.Dialer and, over the connection that is open, ports.ImageSource."""
 
     def __init__(self) -> None:
         self._stub: executor_service_pb2_grpc.ExecutorServiceAsyncStub | None = None
+        self._connected = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def dial(self, address: str) -> AsyncIterator[Link]:
         async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
             stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
             self._stub = stub
+            self._connected.set()
             link = _GrpcLink()
             call = stub.Work(link.outgoing())
             link.call = call
@@ -39,18 +43,29 @@ class GrpcDialer:
                 yield link
             finally:
                 self._stub = None
+                self._connected.clear()
                 call.cancel()
 
     async def fetch(self, job_id: str, sha256: str) -> bytes:
-        if self._stub is None:
-            raise ImageUnavailable("No scheduler is connected.", retryable=True)
+        while True:
+            await self._connected.wait()
+            try:
+                return await self._fetch(job_id, sha256)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise ImageUnavailable(f"An image could not be fetched: {error.details()}") from None
+                await asyncio.sleep(_REFETCH_SECONDS)
+            except asyncio.CancelledError:
+                # A channel that closes cancels its calls: then this task goes on, and asks the next scheduler.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+
+    async def _fetch(self, job_id: str, sha256: str) -> bytes:
         data = bytearray()
-        try:
-            async for part in self._stub.FetchImage(pb.FetchImageRequest(job_id=job_id, sha256=sha256)):
-                data += part.chunk
-        except grpc.aio.AioRpcError as error:
-            retryable = error.code() is not grpc.StatusCode.NOT_FOUND
-            raise ImageUnavailable(f"An image could not be fetched: {error.details()}", retryable=retryable) from None
+        assert self._stub is not None
+        async for part in self._stub.FetchImage(pb.FetchImageRequest(job_id=job_id, sha256=sha256)):
+            data += part.chunk
         return bytes(data)
 
 
