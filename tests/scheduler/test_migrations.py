@@ -4,15 +4,17 @@ from typing import Any
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from runtime.clock import SystemClock
 from scheduler.errors import StoreUnavailable, WrongRevision
-from scheduler.postgres import migrate
+from scheduler.postgres import migrate, partitions, revision
 from scheduler.postgres.store import open_store
-from scheduler.postgres.tables import PARTITIONED, metadata
+from scheduler.postgres.tables import metadata
 
 
 async def execute(url: str, statement: str) -> None:
@@ -30,7 +32,7 @@ async def fetch(url: str, question: str) -> Any:
 
 def differences(connection: Connection) -> list[Any]:
     def is_ours(_: object, name: str | None, kind: str, *rest: object) -> bool:
-        partition = kind == "table" and any(str(name).startswith(f"{table}_2") for table in PARTITIONED)
+        partition = kind == "table" and any(str(name).startswith(f"{table}_2") for table in partitions.TABLES)
         return not partition and name != "alembic_version"
 
     context = MigrationContext.configure(
@@ -114,3 +116,11 @@ async def test_an_absent_database_is_unavailable() -> None:
     with pytest.raises(StoreUnavailable):
         async with open_store("postgresql://postgres@127.0.0.1:1/none", clock=SystemClock()):
             pass
+
+
+def test_the_needed_revision_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "visionjobs_migrations:")
+    config.set_main_option("path_separator", "os")
+
+    assert ScriptDirectory.from_config(config).get_current_head() == revision.NEEDED

@@ -8,7 +8,6 @@ import typer
 from runtime import logs, running, serving, settings
 from scheduler import bootstrap
 from scheduler.errors import StoreUnavailable, WrongRevision
-from scheduler.postgres import migrate as migrations
 from scheduler.settings import SchedulerSettings
 
 app = typer.Typer(add_completion=False, help="The scheduler of visionjobs: owns the queue, streams jobs to executors.")
@@ -30,6 +29,9 @@ def serve(context: typer.Context) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the revision that this version needs, and exit."""
+    # Here, because its tools take longer to load than all that serving needs.
+    from scheduler.postgres import migrate as migrations  # noqa: PLC0415 - see above
+
     loaded = settings.load_or_exit(SchedulerSettings)
     try:
         migrations.upgrade(loaded.database_url.get_secret_value())

@@ -1,6 +1,11 @@
-"""What an image is, from its first bytes: the scheduler never decodes pixels.
+"""Reads what kind of image some bytes are, and how large, from their header alone.
 
-Formats are those that Gemini takes: PNG, JPEG, WEBP, HEIC, HEIF.
+Pixels are never decoded here: a hostile image costs the scheduler a bounded number of small reads and nothing else.
+
+ImageRefused
+├── UnreadableImage    not an image of a kind that Gemini takes, or a broken header
+├── ImageTooLarge      in bytes or in pixels
+└── MimeTypeMismatch   the bytes are another kind than was declared
 """
 
 import io
@@ -8,109 +13,148 @@ from dataclasses import dataclass
 
 import imagesize
 
-_ALIASES = {"image/jpg": "image/jpeg"}
-_MIME_TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
+_PNG = "image/png"
+_JPEG = "image/jpeg"
+_WEBP = "image/webp"
+_HEIC = "image/heic"
+_HEIF = "image/heif"
 
-# Brands of the ISO base media file format, ISO/IEC 23008-12 annex B; AVIF's are not among them.
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
-_HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})
+_ALIASES = {"image/jpg": _JPEG}
+_HEVC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
+_HEIF_BRANDS = (b"mif1", b"msf1", b"heim", b"heis", b"hevm", b"hevs")
+_AVIF_BRANDS = (b"avif", b"avis")
+_MOST_BRANDS = 64
 
-# imagesize reads boxes and markers, never pixels; what it needs stands in front of the data in every sane file.
-_HEADER_BYTES = 1024 * 1024
+# A JPEG of 20 MiB has some 320 full segments at 4 reads each; a HEIF of 1,000 tiles has a table of 8 kB.
+_MOST_READS = 10_000
+_MOST_BYTES_READ = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLimits:
-    """How large an image may be."""
+class ImageRefused(Exception):
+    """The image cannot be accepted.
 
-    max_bytes: int = 20 * 1024 * 1024
-    max_side: int = 16_384
-    max_pixels: int = 100_000_000
+    Attributes:
+        field: The field of an image that is to blame: data or mime_type.
+    """
+
+    field = "data"
+
+
+class UnreadableImage(ImageRefused):
+    """The bytes are no image that Gemini takes, or not a whole header."""
+
+
+class ImageTooLarge(ImageRefused):
+    """The image is beyond a limit."""
+
+
+class MimeTypeMismatch(ImageRefused):
+    """The bytes are another kind of image than was declared."""
+
+    field = "mime_type"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What the header tells; sides in pixels."""
+    """What the header says; width and height are in pixels as stored, before any rotation."""
 
     mime_type: str
     width: int
     height: int
 
 
-class ImageRefused(Exception):
-    """An image is refused; the message is for people. `field` is what is wrong: "data" or "mime_type"."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What an image may be at most."""
 
-    def __init__(self, message: str, *, field: str = "data") -> None:
-        super().__init__(message)
-        self.field = field
+    max_bytes: int = 20 * 1024 * 1024
+    max_side: int = 16_384
+    max_pixels: int = 100_000_000
 
 
 def check_image(data: bytes, declared_mime_type: str, limits: ImageLimits) -> ImageHeader:
-    """Return the header of an image that is fit to be sent.
+    """Return the header of an image within the limits.
 
     Args:
-        data: The whole file.
-        declared_mime_type: What the caller says it is; "" takes what the bytes say.
-        limits: How large it may be.
+        data: The whole image.
+        declared_mime_type: "" takes the detected one. HEIC and HEIF may stand for each other.
+        limits: See ImageLimits.
 
     Raises:
-        ImageRefused: It is not.
+        ImageRefused: One of its subclasses, with a message that can stand after the name of the field.
     """
     if len(data) > limits.max_bytes:
-        raise ImageRefused(f"has more than {limits.max_bytes} bytes")
-    declared = _ALIASES.get(declared_mime_type.lower(), declared_mime_type.lower())
-    if declared and declared not in _MIME_TYPES:
-        raise ImageRefused(f"{declared_mime_type!r} is not one of {', '.join(_MIME_TYPES)}", field="mime_type")
+        raise ImageTooLarge(f"has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed")
     header = read_header(data)
-    if declared and not _same_type(declared, header.mime_type):
-        raise ImageRefused(f"is {declared}, but the bytes are {header.mime_type}", field="mime_type")
+    if not _declared_rightly(declared_mime_type, header.mime_type):
+        raise MimeTypeMismatch(f"is {declared_mime_type[:100]!r}, but the bytes are {header.mime_type}")
+    size = f"has {header.width:,} x {header.height:,} pixels"
     if max(header.width, header.height) > limits.max_side:
-        raise ImageRefused(f"is {header.width}x{header.height}; at most {limits.max_side} pixels a side are allowed")
+        raise ImageTooLarge(f"{size}; at most {limits.max_side:,} are allowed on a side")
     if header.width * header.height > limits.max_pixels:
-        raise ImageRefused(f"has {header.width * header.height} pixels; at most {limits.max_pixels} are allowed")
+        raise ImageTooLarge(f"{size}; at most {limits.max_pixels:,} are allowed in all")
     return header
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return what the first bytes tell. Raises ImageRefused if they are not an image's."""
-    mime_type = _sniff(data)
+    """Return what the header says. Raises UnreadableImage."""
+    mime_type = _detected(data)
     if mime_type is None:
-        raise ImageRefused("is not a PNG, JPEG, WEBP, HEIC or HEIF image")
-    try:
-        width, height = imagesize.get(io.BytesIO(data[:_HEADER_BYTES]))
-    except Exception:  # noqa: BLE001 - a parser that meets hostile bytes; whatever it says, the header is unreadable
-        width, height = -1, -1
-    if width < 1 or height < 1:
-        raise ImageRefused("has an unreadable header")
-    return ImageHeader(mime_type=mime_type, width=int(width), height=int(height))
+        raise UnreadableImage("is empty" if not data else "is not a PNG, JPEG, WEBP, HEIC or HEIF image")
+    # Any failure inside, that of the reader's meter included, comes out as (-1, -1).
+    width, height = imagesize.get(_MeteredReader(data), exif_rotation=False)
+    if width < 0 or height < 0:
+        raise UnreadableImage(f"begins like {mime_type}, but its header is broken or cut off")
+    if width == 0 or height == 0:
+        raise UnreadableImage(f"has a header of {mime_type} that says it has no pixels")
+    return ImageHeader(mime_type=mime_type, width=width, height=height)
 
 
-def _sniff(data: bytes) -> str | None:
+def _detected(data: bytes) -> str | None:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
+        return _PNG
     if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
+        return _JPEG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _WEBP
     if data[4:8] == b"ftyp":
-        return _sniff_heif(data)
+        return _detected_by_brands(data)
     return None
 
 
-def _sniff_heif(data: bytes) -> str | None:
-    brand = data[8:12]
-    if brand in _HEIC_BRANDS:
-        return "image/heic"
-    if brand in _HEIF_BRANDS:
-        # A general brand: the compatible ones say what the pixels are coded in.
-        size = min(int.from_bytes(data[:4], "big"), 256)
-        compatible = {data[start : start + 4] for start in range(16, size, 4)}
-        if b"avif" in compatible and not compatible & _HEIC_BRANDS:
-            return None
-        return "image/heif"
-    return None
+def _detected_by_brands(data: bytes) -> str | None:
+    """Tell by the major brand, else by the compatible ones; AVIF lives in the same container and is not taken."""
+    end = min(int.from_bytes(data[:4], "big"), 16 + 4 * _MOST_BRANDS)
+    major = data[8:12]
+    brands = [major, *(data[at : at + 4] for at in range(16, end, 4))]
+    if major in _HEVC_BRANDS:
+        return _HEIC
+    has_hevc = any(brand in _HEVC_BRANDS for brand in brands)
+    if major in _AVIF_BRANDS or (not has_hevc and any(brand in _AVIF_BRANDS for brand in brands)):
+        return None
+    return _HEIF if has_hevc or any(brand in _HEIF_BRANDS for brand in brands) else None
 
 
-def _same_type(declared: str, found: str) -> bool:
-    heif = {"image/heic", "image/heif"}
-    return declared == found or {declared, found} <= heif
+def _declared_rightly(declared: str, detected: str) -> bool:
+    named = declared.strip().lower()
+    named = _ALIASES.get(named, named)
+    return named in ("", detected) or {named, detected} == {_HEIC, _HEIF}
+
+
+class _MeteredReader:
+    """A file over bytes that gives up after so many reads or bytes: what imagesize does grows with the file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+        self._reads_left = _MOST_READS
+        self._bytes_left = _MOST_BYTES_READ
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads_left -= 1
+        if self._reads_left < 0 or size < 0 or size > self._bytes_left:
+            raise OSError("a header is not that long")
+        self._bytes_left -= size
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)

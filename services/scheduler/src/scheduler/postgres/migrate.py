@@ -1,4 +1,4 @@
-"""Brings a database to the revision that this code needs, and refuses one of another."""
+"""Brings a database to the revision that this code needs."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,12 +6,10 @@ from collections.abc import Callable
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from scheduler.errors import WrongRevision
 from scheduler.postgres import partitions
 from scheduler.postgres.tables import metadata
 
@@ -28,26 +26,6 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Migrate down to the revision; "base" empties the database. Blocks; needs no running loop."""
     asyncio.run(_run(url, lambda config: command.downgrade(config, revision)))
-
-
-async def check_revision(connection: asyncpg.Connection) -> None:
-    """Make sure that the database has the revision this code was written for.
-
-    Raises:
-        WrongRevision: It has not; the message says what to do.
-    """
-    needed = ScriptDirectory.from_config(_config()).get_current_head()
-    exists = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
-    found = await connection.fetchval("SELECT version_num FROM alembic_version") if exists else None
-    if found == needed:
-        return
-    if found is not None and found > str(needed):
-        raise WrongRevision(
-            f"The database has revision {found}, newer than {needed}: run a newer visionjobs-scheduler."
-        )
-    raise WrongRevision(
-        f"The database has revision {found or 'none'}, but {needed} is needed: run `visionjobs-scheduler migrate`."
-    )
 
 
 def _config() -> Config:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from scheduler.postgres.tables import PARTITIONED
+TABLES = ("jobs", "results", "attempts")
+"""Range-partitioned by job_id, one partition a day."""
 
 DAYS_AHEAD = 14
 _LOCK = 0x7669_736A_6F62_0002
@@ -38,10 +39,10 @@ async def _missing(connection: asyncpg.Connection, days: Sequence[datetime.date]
     rows = await connection.fetch(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
         " WHERE i.inhparent::regclass::text = ANY ($1)",
-        list(PARTITIONED),
+        list(TABLES),
     )
     present = {row["relname"] for row in rows}
-    return [(table, day) for day in days for table in PARTITIONED if _name(table, day) not in present]
+    return [(table, day) for day in days for table in TABLES if _name(table, day) not in present]
 
 
 def _name(table: str, day: datetime.date) -> str:

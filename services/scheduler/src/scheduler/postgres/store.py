@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from runtime.clock import Clock
 from scheduler.ports import StoreClock
-from scheduler.postgres import migrate, partitions
+from scheduler.postgres import partitions, revision
 from scheduler.postgres.claims import Claims
 from scheduler.postgres.database import Database, PoolSettings, open_database
 from scheduler.postgres.executors import Executors
@@ -45,7 +45,7 @@ async def open_store(url: str, *, clock: Clock, pool: PoolSettings | None = None
     """
     async with open_database(url, settings=pool or PoolSettings(), clock=clock) as database:
         async with database.reserved() as connection:
-            await migrate.check_revision(connection)
+            await revision.check(connection)
         store = PostgresStore(database)
         await store.maintain()
         yield store

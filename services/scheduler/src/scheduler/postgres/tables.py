@@ -35,9 +35,6 @@ metadata = MetaData(
     }
 )
 
-PARTITIONED = ("jobs", "results", "attempts")
-"""Range-partitioned by job_id, one partition a day."""
-
 
 def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
