@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 echo "ruff";         ruff check --quiet . && ruff format --quiet --check .
-echo "mypy";         mypy libs/*/src services/*/src migrations tests bench
+echo "mypy";         mypy libs/*/src services/*/src migrations bench tests/conftest.py
+for tests in tests/*/; do mypy "$tests"; done
 echo "import-linter"; lint-imports > /tmp/import-linter.$$ 2>&1 || { cat /tmp/import-linter.$$; rm -f /tmp/import-linter.$$; exit 1; }
 rm -f /tmp/import-linter.$$
 echo "buf";          buf lint protos && buf format --diff --exit-code protos

@@ -1,23 +1,15 @@
 """Real processes: a scheduler, executors and the emulator on an embedded Postgres."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from system_calls import SAMPLES, SCHEMA, StartStack
 
 from devkit import stack
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
-
-SAMPLES = Path(__file__).parents[2] / "samples"
-SCHEMA = '{"type": "object", "properties": {"what": {"type": "string"}}, "required": ["what"]}'
-
-StartStack = Callable[..., AbstractAsyncContextManager[stack.Stack]]
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +17,7 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> StartStack:
     """Return what runs a whole system for a test of its own."""
 
     def start(**options: Any) -> AbstractAsyncContextManager[stack.Stack]:
-        chosen = {
+        chosen: dict[str, Any] = {
             "emulate": True,
             "emulator_arguments": ("--latency-ms", "0"),
             "postgres_settings": {"fsync": "off"},
@@ -66,23 +58,3 @@ def spec(photograph: bytes) -> job_pb2.JobSpec:
         prompt="What is this?",
         response_schema_json=SCHEMA,
     )
-
-
-def details(error: grpc.aio.AioRpcError) -> dict[type[Message], Message]:
-    """Return the google.rpc.Status details of an error by their type."""
-    status = rpc_status.from_call(error)
-    assert status is not None, f"no details: {error}"
-    found: dict[type[Message], Message] = {}
-    for packed in status.details:
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
-            if packed.Is(kind.DESCRIPTOR):
-                detail = kind()
-                packed.Unpack(detail)
-                found[kind] = detail
-    return found
-
-
-def bad_paths(error: grpc.aio.AioRpcError) -> list[str]:
-    """Return the paths of the bad fields that an error names."""
-    bad = details(error)[error_details_pb2.BadRequest]
-    return [violation.field for violation in bad.field_violations]  # type: ignore[attr-defined]

@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import bad_paths, details
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
+from system_calls import bad_paths, details
 
 from visionjobs.v1 import job_pb2
 from visionjobs.v1 import vision_job_service_pb2 as pb

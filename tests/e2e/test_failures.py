@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import StartStack, details
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from system_calls import StartStack, details
 
 from devkit.stack import Stack
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc

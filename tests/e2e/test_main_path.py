@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SAMPLES, SCHEMA
 from google.protobuf import struct_pb2
+from system_calls import SAMPLES, SCHEMA
 
 from devkit.stack import Stack
 from visionjobs.v1 import job_pb2
@@ -17,7 +17,7 @@ from visionjobs.v1 import vision_job_service_pb2 as pb
 async def finished(jobs: Any, job_id: str) -> job_pb2.Job:
     async with asyncio.timeout(30):
         async for change in jobs.WatchJob(pb.WatchJobRequest(job_id=job_id, view=job_pb2.JOB_VIEW_FULL)):
-            last = change.job
+            last: job_pb2.Job = change.job
     return last
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SCHEMA
+from system_calls import SCHEMA
 
 from devkit.stack import Stack
 

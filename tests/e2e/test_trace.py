@@ -5,9 +5,9 @@ import socket
 from typing import Any
 
 import grpc
-from conftest import StartStack
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
+from system_calls import StartStack
 
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 from visionjobs.v1 import vision_job_service_pb2 as pb

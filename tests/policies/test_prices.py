@@ -1,4 +1,5 @@
 import datetime
+from typing import Any
 
 import pytest
 
@@ -6,7 +7,7 @@ from policies import prices
 
 
 def cost(model: str, *, day: datetime.date = datetime.date(2026, 11, 1), **tokens: int) -> float:
-    counts = {"input_tokens": 0, "output_tokens": 0, "thinking_tokens": 0, "cached_tokens": 0} | tokens
+    counts: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "thinking_tokens": 0, "cached_tokens": 0} | tokens
     return prices.cost_usd(model, day=day, **counts)
 
 

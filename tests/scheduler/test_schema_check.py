@@ -1,3 +1,4 @@
+import contextlib
 import json
 import socket
 from typing import Any
@@ -30,6 +31,14 @@ def refusal(schema: dict[str, Any] | str) -> tuple[str, str]:
     with pytest.raises(BadSchema) as raised:
         check_schema(schema if isinstance(schema, str) else json.dumps(schema))
     return raised.value.path, raised.value.message
+
+
+def verdict(text: str) -> BadSchema | None:
+    try:
+        check_schema(text)
+    except BadSchema as bad:
+        return bad
+    return None
 
 
 def an_object(**properties: Any) -> dict[str, Any]:
@@ -276,33 +285,19 @@ def test_nothing_is_fetched(keyword: str, at_root: bool) -> None:
         address = {keyword: f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"}
         schema = {**an_object(), **address} if at_root else an_object(a=address)
 
-        try:
+        with contextlib.suppress(BadSchema):
             check_schema(json.dumps(schema))
-        except BadSchema as bad:
-            assert bad.message
 
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
+KEYWORDS = (
+    "type properties items anyOf allOf enum const pattern required if not minLength patternProperties prefixItems "
+    "additionalProperties propertyOrdering $ref $defs $id $schema $dynamicRef $anchor"
+)
 words = st.sampled_from(
-    [
-        "type",
-        "properties",
-        "items",
-        "$ref",
-        "anyOf",
-        "allOf",
-        "enum",
-        "const",
-        "pattern",
-        "required",
-        "$defs",
-        "a",
-        "if",
-    ]
-    + ["object", "string", "#", "#/$defs/a", "#/properties/a", "https://a/b", "$id", "$schema", "patternProperties"]
-    + ["additionalProperties", "prefixItems", "propertyOrdering", "$dynamicRef", "$anchor", "not", "minLength", "("]
+    [*KEYWORDS.split(), "object", "string", "a", "(", "#", "#/$defs/a", "#/properties/a", "https://a/b"]
 )
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words | st.text(max_size=3),
@@ -321,8 +316,6 @@ def test_any_text_is_refused_or_accepted_and_nothing_else(text: str) -> None:
 def test_any_document_is_refused_or_accepted_and_nothing_else(document: dict[str, Any]) -> None:
     schema = {"type": "object", **document}
 
-    try:
-        assert check_schema(json.dumps(schema)) == schema
-    except BadSchema as bad:
-        assert bad.message
-        assert len(str(bad)) < 5_000
+    bad = verdict(json.dumps(schema))
+
+    assert bad is None or (bad.message and len(str(bad)) < 5_000)

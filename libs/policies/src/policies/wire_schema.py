@@ -1,253 +1,233 @@
-"""The schema that Gemini is sent, derived from the caller's full JSON schema.
+"""The schema that Gemini gets, derived from the caller's full JSON schema (2020-12).
 
-Gemini's `responseJsonSchema` knows a part of JSON Schema; some of the rest it ignores, some it refuses, and bounds on
-lengths and items cost it so many states that it refuses the whole (too many states for serving). The derived schema
-keeps what guides the model and drops what does not: it allows everything the full schema allows, and the answer is
-checked against the full one afterwards.
+Gemini knows few keywords, ignores some others and answers 400 to the rest. The wire schema has only those it
+documents, with references inlined and the order of properties made explicit. It is never stricter than the full
+schema: whatever the full schema allows, the wire schema allows too. What was left out is checked on the answer.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-MAX_NODES = 5_000
-"""How many sub-schemas the derived schema may have, references inlined: a bound against schemas that explode."""
+from policies.json_pointer import BadReference, Path, dotted, follow, shown
+from policies.wire_conjunction import ANNOTATIONS, Contradiction, Wire, meet
+from policies.wire_values import limited, typed
 
-_KEPT = ("type", "format", "title", "description", "minimum", "maximum", "required")
-_NUMERIC_FORMATS = frozenset({"int32", "int64", "float", "double"})
-_STRING_FORMATS = frozenset({"date", "date-time", "time", "duration", "enum"})
-_ENUM_TYPES = (str, int, float)
+MAX_DEPTH = 64
+"""Levels of schemas, references followed."""
+MAX_CHARACTERS = 256 * 1024
+"""Size of the wire schema, about: a small text of nested references can stand for gigabytes."""
+
+_CHARACTERS_PER_SCHEMA = 24  # its braces, quotes and commas; so this bounds how many schemas are visited, too
+_COPIED = (*ANNOTATIONS, "minimum", "maximum", "required", "propertyOrdering")
+# Gemini documents these; of others it has refused some and ignored some.
+_FORMATS = ("date-time", "date", "time")
+# They give a reference another meaning than its text has.
+_RELOCATING = ("$dynamicRef", "$recursiveRef")
 
 
 class UnderivableSchema(Exception):
-    """Gemini cannot be told this schema.
+    """The full schema has no wire form.
 
     Attributes:
-        path: Where in the full schema, dotted; "" is the root.
+        path: Where in the full schema, dotted; "" is its root.
         message: Why.
     """
 
     def __init__(self, path: str, message: str) -> None:
-        super().__init__(f"{path or 'the schema'}: {message}")
+        super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
 
 
 def derive(schema: Mapping[str, object]) -> dict[str, object]:
-    """Return the schema to send. The argument is not changed.
+    """Return the wire schema of a full schema that is valid by the meta-schema of 2020-12.
 
-    References are inlined; `const` becomes a single `enum`, `oneOf` becomes `anyOf`, a list of types becomes `anyOf`;
-    the order of properties is told by `propertyOrdering`.
+    `nullable` is dropped like any keyword that 2020-12 does not know: the full schema forbids the null all the same.
 
     Raises:
-        UnderivableSchema: A reference leads nowhere, out of the document or back to itself; an `allOf` cannot be merged;
-            the inlined schema has more than MAX_NODES sub-schemas.
+        UnderivableSchema: A reference leads nowhere, out of the schema or back to itself, parts that hold together
+            (allOf, `$ref` beside other keywords) disagree, nothing is allowed, or it grows beyond MAX_DEPTH or
+            MAX_CHARACTERS.
     """
-    return _Derivation(schema).of(schema, "", ())
+    return _Derivation(schema).schema(schema, _Place())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where the derivation stands.
+
+    Attributes:
+        path: In the text of the full schema.
+        depth: Levels from the root, references followed.
+        open: The targets of the references that are being followed.
+    """
+
+    path: Path = ()
+    depth: int = 1
+    open: frozenset[Path] = frozenset({()})
+
+    def at(self, *steps: str | int) -> "_Place":
+        return replace(self, path=(*self.path, *steps), depth=self.depth + 1)
+
+    def inside(self, target: Path) -> "_Place":
+        return _Place(path=target, depth=self.depth + 1, open=self.open | {target})
+
+    def refusal(self, message: str, *steps: str | int) -> UnderivableSchema:
+        return UnderivableSchema(dotted((*self.path, *steps)), message)
 
 
 class _Derivation:
-    """One run: the root that references point into, and the count of sub-schemas."""
+    """One run of derive."""
 
     def __init__(self, root: Mapping[str, object]) -> None:
         self._root = root
-        self._nodes = 0
+        self._characters = 0
 
-    def of(self, schema: object, path: str, references: tuple[str, ...]) -> dict[str, object]:
-        """Return the derived sub-schema; `references` are those being inlined around it."""
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise UnderivableSchema(path, f"with its references inlined the schema has more than {MAX_NODES} parts")
-        if isinstance(schema, bool):
-            if not schema:
-                raise UnderivableSchema(path, "the schema false allows nothing")
+    def schema(self, schema: object, place: _Place) -> Wire:
+        return _finished(self._merged(schema, place))
+
+    def _merged(self, schema: object, place: _Place) -> Wire:
+        """Return one wire schema for all that holds together here; `required` is not yet filtered."""
+        if schema is True:
             return {}
         if not isinstance(schema, Mapping):
-            raise UnderivableSchema(path, "is not a schema")
-        if "$ref" in schema:
-            return self._inlined(schema, path, references)
-        if "allOf" in schema:
-            return self._merged(schema, path, references)
-        types = schema.get("type")
-        if isinstance(types, list):
-            return self._any_type(schema, types, path, references)
-        return self._derived(schema, path, references)
+            raise place.refusal("allows no value" if schema is False else "is not a schema")
+        if place.depth > MAX_DEPTH:
+            raise place.refusal(f"is more than {MAX_DEPTH} levels deep, references followed")
+        _refuse_relocation(schema, place)
+        merged: Wire = {}
+        for part in self._parts(schema, place):
+            try:
+                merged = meet(merged, part)
+            except Contradiction as contradiction:
+                raise place.refusal(str(contradiction)) from None
+        return merged
 
-    def _derived(self, schema: Mapping[str, object], path: str, references: tuple[str, ...]) -> dict[str, object]:
-        derived: dict[str, Any] = {name: schema[name] for name in _KEPT if name in schema}
-        if not _is_known_format(derived.get("format"), derived.get("type")):
-            derived.pop("format", None)
-        self._add_choices(derived, schema)
-        if isinstance(properties := schema.get("properties"), Mapping):
-            derived["properties"] = {
-                name: self.of(part, _join(path, f"properties.{name}"), references) for name, part in properties.items()
+    def _parts(self, schema: Mapping[str, object], place: _Place) -> Iterable[Wire]:
+        yield self._values(schema, place)
+        yield self._own(schema, place)
+        for union in ("anyOf", "oneOf"):
+            if union in schema:
+                yield self._union(union, schema, place)
+        if "$ref" in schema:
+            yield self._referenced(schema["$ref"], place)
+        for index, member in enumerate(_list(schema, "allOf", place)):
+            yield self._merged(member, place.at("allOf", index))
+
+    def _values(self, schema: Mapping[str, object], place: _Place) -> Wire:
+        declared = schema.get("type", [])
+        types = list(declared) if isinstance(declared, list) else [declared]
+        if "number" in types and "integer" in types:
+            types.remove("integer")
+        if "const" in schema:
+            values = limited(types, [schema["const"]])
+        elif "enum" in schema:
+            values = limited(types, _list(schema, "enum", place))
+        else:
+            values = typed(types)
+        if values is None:
+            raise place.refusal("holds no value of its type", "const" if "const" in schema else "enum")
+        self._spend(len(json.dumps(values)), place)
+        return values
+
+    def _own(self, schema: Mapping[str, object], place: _Place) -> Wire:
+        own: Wire = {keyword: schema[keyword] for keyword in _COPIED if keyword in schema}
+        if not all(isinstance(name, str) for name in _list(own, "propertyOrdering", place)):
+            raise place.refusal("must be a list of property names", "propertyOrdering")
+        if schema.get("format") in _FORMATS:
+            own["format"] = schema["format"]
+        self._spend(_CHARACTERS_PER_SCHEMA + len(json.dumps(own)), place)
+        own |= self._members(schema, place)
+        own |= self._elements(schema, place)
+        return own
+
+    def _members(self, schema: Mapping[str, object], place: _Place) -> Wire:
+        """Return the keywords of objects that hold schemas. Property names are data, whatever they say."""
+        members: Wire = {}
+        if "properties" in schema:
+            properties = schema["properties"]
+            if not isinstance(properties, Mapping):
+                raise place.refusal("must be an object", "properties")
+            self._spend(sum(map(len, properties)), place)
+            members["properties"] = {
+                name: self.schema(property_schema, place.at("properties", name))
+                for name, property_schema in properties.items()
+                if property_schema is not False
             }
-            wanted = [name for name in _sequence(schema.get("propertyOrdering")) if name in properties]
-            derived["propertyOrdering"] = list(dict.fromkeys([*wanted, *properties]))
-        # Gemini refuses to require what is not among the properties.
-        required = [name for name in _sequence(derived.pop("required", None)) if name in derived.get("properties", {})]
-        if required:
-            derived["required"] = required
-        if "items" in schema:
-            derived["items"] = self.of(schema["items"], _join(path, "items"), references)
-        if isinstance(prefix := schema.get("prefixItems"), list):
-            derived["prefixItems"] = [
-                self.of(part, _join(path, f"prefixItems[{index}]"), references) for index, part in enumerate(prefix)
-            ]
-        if (additional := schema.get("additionalProperties")) is not None:
-            derived["additionalProperties"] = (
+        # What matches a pattern is not additional, and the wire schema has no patterns to say so.
+        if "additionalProperties" in schema and "patternProperties" not in schema:
+            additional = schema["additionalProperties"]
+            members["additionalProperties"] = (
                 additional
                 if isinstance(additional, bool)
-                else self.of(additional, _join(path, "additionalProperties"), references)
+                else self.schema(additional, place.at("additionalProperties"))
             )
-        alternatives = [
-            (keyword, index, part)
-            for keyword in ("anyOf", "oneOf")
-            if isinstance(parts := schema.get(keyword), list)
-            for index, part in enumerate(parts)
-        ]
-        if alternatives and not ("anyOf" in schema and "oneOf" in schema):
-            derived["anyOf"] = [
-                self.of(part, _join(path, f"{keyword}[{index}]"), references) for keyword, index, part in alternatives
+        return members
+
+    def _elements(self, schema: Mapping[str, object], place: _Place) -> Wire:
+        """Return the keywords of arrays that hold schemas."""
+        elements: Wire = {}
+        prefix = _list(schema, "prefixItems", place)
+        if False in prefix:
+            prefix = prefix[: prefix.index(False)]  # no array is so long that the later ones matter
+        if prefix:
+            elements["prefixItems"] = [
+                self.schema(item, place.at("prefixItems", index)) for index, item in enumerate(prefix)
             ]
-        return derived
+        if not isinstance(schema.get("items", True), bool):
+            elements["items"] = self.schema(schema["items"], place.at("items"))
+        return elements
 
-    def _add_choices(self, derived: dict[str, object], schema: Mapping[str, object]) -> None:
-        """Add `enum`, also for `const`. Gemini knows strings and numbers in it; other choices are left open."""
-        choices = [schema["const"]] if "const" in schema else schema.get("enum")
-        if not isinstance(choices, list) or not choices:
-            return
-        if all(isinstance(choice, _ENUM_TYPES) and not isinstance(choice, bool) for choice in choices):
-            derived["enum"] = list(choices)
-            if "type" not in derived and (inferred := _type_of_all(choices)):
-                derived["type"] = inferred
+    def _union(self, keyword: str, schema: Mapping[str, object], place: _Place) -> Wire:
+        branches = [
+            self.schema(branch, place.at(keyword, index))
+            for index, branch in enumerate(_list(schema, keyword, place))
+            if branch is not False
+        ]
+        if not branches:
+            raise place.refusal("allows no value", keyword)
+        return {} if {} in branches else {"anyOf": branches}
 
-    def _any_type(
-        self, schema: Mapping[str, object], types: Sequence[object], path: str, references: tuple[str, ...]
-    ) -> dict[str, object]:
-        rest = {name: value for name, value in schema.items() if name not in ("type", "title", "description")}
-        branches = [self.of(_for_type(rest, kind), path, references) for kind in types]
-        outer: dict[str, object] = {name: schema[name] for name in ("title", "description") if name in schema}
-        return {**outer, **branches[0]} if len(branches) == 1 else {**outer, "anyOf": branches}
+    def _referenced(self, reference: object, place: _Place) -> Wire:
+        try:
+            target = follow(self._root, reference)
+        except BadReference as bad:
+            raise place.refusal(str(bad), "$ref") from None
+        if target.path in place.open:
+            raise place.refusal(f"{shown(reference)} leads back to itself; Gemini gets no recursive schema", "$ref")
+        return self._merged(target.value, place.inside(target.path))
 
-    def _inlined(self, schema: Mapping[str, object], path: str, references: tuple[str, ...]) -> dict[str, object]:
-        reference = schema["$ref"]
-        here = _join(path, "$ref")
-        if not isinstance(reference, str):
-            raise UnderivableSchema(here, "is not a string")
-        if reference in references:
-            raise UnderivableSchema(here, f"{reference} leads back to itself; Gemini needs a schema without recursion")
-        target = self._resolved(reference, here)
-        beside = {name: value for name, value in schema.items() if name not in ("$ref", "$defs", "definitions")}
-        inlined = self.of(target, path, (*references, reference))
-        if not beside:
-            return inlined
-        return self._combined([inlined, self.of(beside, path, references)], path)
-
-    def _resolved(self, reference: str, path: str) -> object:
-        if not reference.startswith("#"):
-            raise UnderivableSchema(path, f"{reference} leads out of the schema")
-        target: object = self._root
-        for part in reference[1:].split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(target, Mapping) and name in target:
-                target = target[name]
-            elif isinstance(target, list) and name.isdecimal() and int(name) < len(target):
-                target = target[int(name)]
-            else:
-                raise UnderivableSchema(path, f"{reference} leads nowhere")
-        if reference != "#" and not reference.startswith("#/"):
-            raise UnderivableSchema(path, f"{reference} leads nowhere; only JSON pointers are followed")
-        return target
-
-    def _merged(self, schema: Mapping[str, object], path: str, references: tuple[str, ...]) -> dict[str, object]:
-        parts = schema["allOf"]
-        if not isinstance(parts, list) or not parts:
-            raise UnderivableSchema(_join(path, "allOf"), "is not a list of schemas")
-        derived = [self.of(part, _join(path, f"allOf[{index}]"), references) for index, part in enumerate(parts)]
-        beside = {name: value for name, value in schema.items() if name != "allOf"}
-        if beside:
-            derived.append(self.of(beside, path, references))
-        return self._combined(derived, _join(path, "allOf"))
-
-    def _combined(self, parts: Sequence[dict[str, object]], path: str) -> dict[str, object]:
-        """Return one schema that says what all parts say; parts may not contradict each other."""
-        combined: dict[str, object] = {}
-        for part in parts:
-            for name, value in part.items():
-                if name not in combined or combined[name] == value:
-                    combined[name] = value
-                else:
-                    combined[name] = self._both(name, combined[name], value, path)
-        return combined
-
-    def _both(self, name: str, one: object, other: object, path: str) -> object:  # noqa: PLR0911 - a table, one row a keyword
-        """Return what a keyword says where two parts say different things of it."""
-        match name:
-            case "title" | "description" | "format":
-                # The one beside a reference comes last, and speaks of this place.
-                return other
-            case "required" | "propertyOrdering":
-                return list(dict.fromkeys([*_sequence(one), *_sequence(other)]))
-            case "enum":
-                return [choice for choice in _sequence(one) if choice in _sequence(other)]
-            case "minimum":
-                return max(_number(one), _number(other))
-            case "maximum":
-                return min(_number(one), _number(other))
-            case "additionalProperties":
-                # What either allows may be allowed: the answer is checked against the full schema.
-                return True
-            case "properties" if isinstance(one, dict) and isinstance(other, dict):
-                return self._combined_properties(one, other, path)
-            case _:
-                raise UnderivableSchema(path, f"its parts disagree about {name}")
-
-    def _combined_properties(self, one: dict[str, object], other: dict[str, object], path: str) -> dict[str, object]:
-        combined = dict(one)
-        for name, part in other.items():
-            present = combined.get(name)
-            if isinstance(present, dict) and isinstance(part, dict):
-                combined[name] = self._combined([present, part], _join(path, f"properties.{name}"))
-            else:
-                combined[name] = part
-        return combined
+    def _spend(self, characters: int, place: _Place) -> None:
+        self._characters += characters
+        if self._characters > MAX_CHARACTERS:
+            raise place.refusal(f"takes the schema beyond {MAX_CHARACTERS // 1024} KiB, references followed")
 
 
-def _for_type(schema: Mapping[str, object], kind: object) -> dict[str, object]:
-    """Return what a schema with several types says of one of them."""
-    choices = schema.get("enum")
-    branch = dict(schema) if kind != "null" else {}
-    branch["type"] = kind
-    if isinstance(choices, list) and kind != "null":
-        branch["enum"] = [choice for choice in choices if choice is not None]
-    return branch
+def _refuse_relocation(schema: Mapping[str, object], place: _Place) -> None:
+    for keyword in _RELOCATING:
+        if keyword in schema:
+            raise place.refusal("is not supported", keyword)
+    if place.path and "$id" in schema:
+        raise place.refusal("is supported at the root only", "$id")
 
 
-def _is_known_format(name: object, kind: object) -> bool:
-    if kind in ("integer", "number"):
-        return name in _NUMERIC_FORMATS
-    return name in _STRING_FORMATS
+def _list(schema: Mapping[str, object], keyword: str, place: _Place) -> list[Any]:
+    value = schema.get(keyword, [])
+    if not isinstance(value, list):
+        raise place.refusal("must be a list", keyword)
+    return value
 
 
-def _type_of_all(choices: Sequence[object]) -> str | None:
-    if all(isinstance(choice, str) for choice in choices):
-        return "string"
-    if all(isinstance(choice, int) for choice in choices):
-        return "integer"
-    if all(isinstance(choice, int | float) for choice in choices):
-        return "number"
-    return None
-
-
-def _sequence(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return value
-    raise UnderivableSchema("", "minimum and maximum must be numbers")
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _finished(merged: Wire) -> Wire:
+    """Name the order of the properties, and require none that is not described: Gemini refuses that."""
+    properties = merged.get("properties", {})
+    required = [name for name in merged.get("required", ()) if name in properties]
+    ordering = [name for name in merged.get("propertyOrdering", ()) if name in properties]
+    finished = {keyword: value for keyword, value in merged.items() if keyword not in ("required", "propertyOrdering")}
+    if required:
+        finished["required"] = required
+    if properties:
+        finished["propertyOrdering"] = list(dict.fromkeys([*ordering, *properties]))
+    return finished

@@ -56,7 +56,7 @@ class MimeTypeMismatch(ImageRefused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What the header says; width and height are in pixels as stored, before any rotation."""
+    """What the header says; width and height are in pixels as stored, before rotation or cropping."""
 
     mime_type: str
     width: int

@@ -1,0 +1,33 @@
+"""What can be set of the emulator."""
+
+from dataclasses import dataclass
+
+DEFAULT_MODELS = (
+    "gemini-3.8-flash",
+    "gemini-3.7-flash",
+    "gemini-3.6-flash",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
+    "gemini-3.1-flash-lite",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorSettings:
+    """How the emulator behaves.
+
+    Attributes:
+        models: The models it knows; any other is not found.
+        latency_seconds: The median of what a call takes; 0 answers at once.
+        seed: Of the drawn latencies. Answers do not depend on it, only on the pixels.
+    """
+
+    models: tuple[str, ...] = DEFAULT_MODELS
+    latency_seconds: float = 1.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.models or not all(self.models):
+            raise ValueError("models must name at least one model, and no blank one")
+        if self.latency_seconds < 0:
+            raise ValueError("latency_seconds must not be negative")
