@@ -49,3 +49,11 @@ def body() -> dict[str, Any]:
         "contents": [{"role": "user", "parts": [{"inlineData": image}, {"text": "What is this?"}]}],
         "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": schema},
     }
+
+
+@pytest.fixture
+async def nothing_is_billed(http: httpx2.AsyncClient) -> AsyncIterator[None]:
+    """Holds the shared emulator to it that a refused call costs nothing."""
+    before = (await http.get("/emulator/ledger/count")).json()
+    yield
+    assert (await http.get("/emulator/ledger/count")).json() == before

@@ -1,12 +1,15 @@
-"""The unmodified google-genai client, which knows the emulator from its environment alone."""
+"""Callers: the unmodified google-genai client, which knows the emulator from its environment alone, and plain HTTP."""
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
 from google import genai
 from google.genai import types
+
+GENERATE = "/v1beta/models/gemini-3.8-flash:generateContent"
 
 
 @contextlib.asynccontextmanager
@@ -29,3 +32,11 @@ async def google_client(
         finally:
             client.close()
             await client.aio.aclose()
+
+
+async def refusal(http: httpx2.AsyncClient, body: object, *, status: int = 400, url: str = GENERATE) -> dict[str, Any]:
+    """Return the error of a call that must be refused with this status."""
+    response = await http.post(url, json=body)
+    error: dict[str, Any] = response.json()["error"]
+    assert response.status_code == error["code"] == status, error
+    return error

@@ -27,11 +27,12 @@ def encoded(image: Image.Image, mime_type: str = "image/png") -> bytes:
     return out.getvalue()
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """Return a PNG whose header promises more pixels than its data has."""
+def black_png(width: int, height: int) -> bytes:
+    """Return a sound PNG of one bit a pixel: few bytes for many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

@@ -1,17 +1,20 @@
 """What the unmodified google-genai client gets for an image, a prompt and a schema."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jsonschema_rs
 import pydantic
 import pytest
-from emulator_clients import google_client
-from emulator_pictures import ENCODINGS, drawn, encoded
+from emulator_clients import GENERATE, google_client
+from emulator_pictures import ENCODINGS, black_png, drawn, encoded
 from google import genai
 from google.genai import types
+from PIL import Image
 
 MODEL = "gemini-3.8-flash"
 SCHEMA: dict[str, Any] = {
@@ -150,6 +153,12 @@ async def test_every_kind_of_png_is_decoded(client: genai.Client, mode: str) -> 
     response = await ask(client, encoded(image))
 
     assert "64x48 image" in answer_of(response)["title"]
+
+
+async def test_an_image_may_have_a_hundred_megapixels(client: genai.Client) -> None:
+    response = await ask(client, black_png(10_000, 10_000))
+
+    assert "10000x10000 image, mostly #000000, very dark" in answer_of(response)["title"]
 
 
 async def test_a_heic_may_be_called_heif(client: genai.Client) -> None:
@@ -301,3 +310,26 @@ async def test_a_bound_that_is_just_wide_enough_cuts_nothing(client: genai.Clien
     assert exact.candidates
     assert exact.candidates[0].finish_reason == types.FinishReason.STOP
     assert exact.text == whole.text
+
+
+async def test_a_body_may_use_the_names_of_the_proto_and_either_base64(base_url: str, body: dict[str, Any]) -> None:
+    image = Image.effect_noise((40, 40), 90)
+    body["contents"][0]["parts"][0]["inlineData"]["data"] = base64.b64encode(encoded(image)).decode()
+    urlsafe = base64.urlsafe_b64encode(encoded(image)).decode().rstrip("=")
+    assert set(urlsafe) & {"-", "_"}
+    proto = {
+        "contents": [{"parts": [{"inline_data": {"mime_type": "image/png", "data": urlsafe}}]}],
+        "generation_config": {
+            "response_mime_type": "application/json",
+            "response_json_schema": body["generationConfig"]["responseJsonSchema"],
+            "max_output_tokens": "1000",
+            "seed": None,
+        },
+    }
+    async with httpx2.AsyncClient(base_url=base_url, params={"key": "test"}) as http:
+        answers = [
+            (await http.post(GENERATE, json=sent)).json()["candidates"][0]["content"]["parts"] for sent in (body, proto)
+        ]
+
+    assert answers[0] == answers[1]
+    assert json.loads(answers[0][0]["text"])["what"].startswith("emulated what: 40x40 image")

@@ -1,42 +1,19 @@
 """What the emulator refuses, in the real server's words; nothing that it refuses is billed."""
 
-import base64
-import io
-import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
-from emulator_clients import google_client
-from emulator_pictures import drawn, encoded, png_that_claims
+from emulator_clients import GENERATE, google_client, refusal
 from google.genai import errors as genai_errors
-from PIL import Image
 
 from devkit.emulator.app import create_app
 from devkit.emulator.serving import serving
 from devkit.emulator.settings import EmulatorSettings
 
-URL = "/v1beta/models/gemini-3.8-flash:generateContent"
 NOTHING_TOLD = "Request contains an invalid argument."
-UNREADABLE = (
-    "Unable to process input image. Please retry or report in "
-    "https://developers.generativeai.google/guide/troubleshooting"
-)
 
-
-@pytest.fixture(autouse=True)
-async def nothing_is_billed(http: httpx2.AsyncClient) -> AsyncIterator[None]:
-    before = (await http.get("/emulator/ledger/count")).json()
-    yield
-    assert (await http.get("/emulator/ledger/count")).json() == before
-
-
-async def refusal(http: httpx2.AsyncClient, body: object, *, status: int = 400, url: str = URL) -> dict[str, Any]:
-    response = await http.post(url, json=body)
-    error: dict[str, Any] = response.json()["error"]
-    assert response.status_code == error["code"] == status, error
-    return error
+pytestmark = pytest.mark.usefixtures("nothing_is_billed")
 
 
 def config(body: dict[str, Any]) -> dict[str, Any]:
@@ -44,16 +21,10 @@ def config(body: dict[str, Any]) -> dict[str, Any]:
     return generation_config
 
 
-def with_image(body: dict[str, Any], data: bytes, mime_type: str = "image/png") -> dict[str, Any]:
-    blob = {"mimeType": mime_type, "data": base64.b64encode(data).decode()}
-    body["contents"][0]["parts"][0] = {"inlineData": blob}
-    return body
-
-
 @pytest.mark.parametrize("headers", [{}, {"x-goog-api-key": ""}, {"x-goog-api-key": "invalid-key"}])
 async def test_a_bad_key_is_a_400_with_its_reason(base_url: str, body: dict[str, Any], headers: dict[str, str]) -> None:
     async with httpx2.AsyncClient(base_url=base_url) as http:
-        response = await http.post(URL, json=body, headers=headers)
+        response = await http.post(GENERATE, json=body, headers=headers)
 
     message = "API key not valid. Please pass a valid API key."
     assert response.status_code == 400
@@ -169,7 +140,7 @@ async def test_a_part_with_a_text_and_an_image_is_refused(http: httpx2.AsyncClie
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"contents": NaN}', b'{"contents": 1e999}', b"[]"])
 async def test_a_body_that_is_no_json_object_is_refused(http: httpx2.AsyncClient, content: bytes) -> None:
-    response = await http.post(URL, content=content)
+    response = await http.post(GENERATE, content=content)
 
     assert response.status_code == 400
     assert response.json()["error"]["status"] == "INVALID_ARGUMENT"
@@ -179,7 +150,7 @@ async def test_a_body_nested_without_end_is_refused(http: httpx2.AsyncClient) ->
     depth = 20_000
     content = '{"generationConfig": {"responseJsonSchema": ' + '{"items": ' * depth + "{}" + "}" * depth + "}}"
 
-    response = await http.post(URL, content=content.encode())
+    response = await http.post(GENERATE, content=content.encode())
 
     assert response.status_code == 400
     assert response.json()["error"]["message"] == NOTHING_TOLD
@@ -305,70 +276,10 @@ async def test_what_gemini_can_and_the_emulator_cannot_is_said_to_be_so(
     assert "The emulator does not emulate" in error["message"]
 
 
-def truncated() -> bytes:
-    return encoded(Image.effect_noise((64, 64), 80))[:-200]
-
-
-def truncated_jpeg() -> bytes:
-    return encoded(Image.effect_noise((256, 256), 80), "image/jpeg")[:-4000]
-
-
-@pytest.mark.parametrize(
-    ("data", "mime_type"),
-    [
-        (b"", "image/png"),
-        (b"no image at all", "image/png"),
-        (b"\x89PNG\r\n\x1a\n and then nothing", "image/png"),
-        (truncated(), "image/png"),
-        (truncated_jpeg(), "image/jpeg"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"),
-        (png_that_claims(10_001, 10_000), "image/png"),
-        (png_that_claims(2**31 - 1, 2**31 - 1), "image/png"),
-    ],
-)
-async def test_an_image_that_cannot_be_decoded_is_refused(
-    http: httpx2.AsyncClient, body: dict[str, Any], data: bytes, mime_type: str
-) -> None:
-    error = await refusal(http, with_image(body, data, mime_type))
-
-    assert (error["status"], error["message"]) == ("INVALID_ARGUMENT", UNREADABLE)
-
-
-async def test_an_image_that_is_not_what_it_is_said_to_be_is_refused(
-    http: httpx2.AsyncClient, body: dict[str, Any]
-) -> None:
-    error = await refusal(http, with_image(body, encoded(drawn()), "image/jpeg"))
-
-    assert error["message"] == "Provided image is not valid."
-
-
-@pytest.mark.parametrize("mime_type", ["image/gif", "image/tiff", "image/svg+xml", "application/pdf", "image/jpg", ""])
-async def test_other_mime_types_are_refused(http: httpx2.AsyncClient, body: dict[str, Any], mime_type: str) -> None:
-    error = await refusal(http, with_image(body, encoded(drawn()), mime_type))
-
-    assert error["message"] == f"Unsupported MIME type: {mime_type}"
-
-
-async def test_a_gif_that_is_called_a_png_is_refused(http: httpx2.AsyncClient, body: dict[str, Any]) -> None:
-    out = io.BytesIO()
-    drawn().save(out, "GIF")
-
-    assert (await refusal(http, with_image(body, out.getvalue())))["message"] == UNREADABLE
-
-
-async def test_an_image_that_is_no_base64_is_refused(http: httpx2.AsyncClient, body: dict[str, Any]) -> None:
-    body["contents"][0]["parts"][0]["inlineData"]["data"] = "no base64!"
-
-    where = "contents[0].parts[0].inline_data.data"
-    message = f"Invalid value at '{where}' (TYPE_BYTES), Base64 decoding failed for \"no base64!\""
-    assert (await refusal(http, body))["message"] == message
-
-
 async def test_a_caller_that_waits_less_than_the_answer_takes_gets_a_deadline(body: dict[str, Any]) -> None:
     app = create_app(EmulatorSettings(latency_seconds=600))
     async with serving(app) as url, httpx2.AsyncClient(base_url=url) as http:
-        response = await http.post(URL, json=body, headers={"x-goog-api-key": "test", "x-server-timeout": "0.05"})
+        response = await http.post(GENERATE, json=body, headers={"x-goog-api-key": "test", "x-server-timeout": "0.05"})
         billed = (await http.get("/emulator/ledger/count")).json()
 
     assert response.status_code == 504
@@ -380,31 +291,7 @@ async def test_an_emulator_that_goes_away_keeps_nobody_waiting(body: dict[str, A
     app = create_app(EmulatorSettings(latency_seconds=600))
     async with serving(app) as url, httpx2.AsyncClient(base_url=url) as http:
         app.state.close()
-        response = await http.post(URL, json=body, headers={"x-goog-api-key": "test"})
+        response = await http.post(GENERATE, json=body, headers={"x-goog-api-key": "test"})
 
     assert response.status_code == 503
     assert response.json()["error"]["status"] == "UNAVAILABLE"
-
-
-async def test_a_body_may_use_the_names_of_the_proto_and_either_base64(base_url: str, body: dict[str, Any]) -> None:
-    image = Image.effect_noise((40, 40), 90)
-    urlsafe = base64.urlsafe_b64encode(encoded(image)).decode().rstrip("=")
-    assert set(urlsafe) & {"-", "_"}
-    proto = {
-        "contents": [{"parts": [{"inline_data": {"mime_type": "image/png", "data": urlsafe}}]}],
-        "generation_config": {
-            "response_mime_type": "application/json",
-            "response_json_schema": config(body)["responseJsonSchema"],
-            "max_output_tokens": "1000",
-            "seed": None,
-        },
-    }
-    app = create_app(EmulatorSettings(latency_seconds=0))
-    async with serving(app) as url, httpx2.AsyncClient(base_url=url, params={"key": "test"}) as http:
-        answers = [
-            (await http.post(URL, json=sent)).json()["candidates"][0]["content"]["parts"]
-            for sent in (with_image(body, encoded(image)), proto)
-        ]
-
-    assert answers[0] == answers[1]
-    assert json.loads(answers[0][0]["text"])["what"].startswith("emulated what: 40x40 image")

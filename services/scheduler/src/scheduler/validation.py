@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from scheduler.errors import Violation
 from scheduler.image_header import ImageLimits, ImageRefused, check_image
@@ -146,6 +147,16 @@ def check_request_id(request_id: str, path: str) -> list[Violation]:
     return check.violations
 
 
+@lru_cache(maxsize=256)
+def _schema_refusal(text: str) -> tuple[str, str] | None:
+    """Return where and why a schema is refused. Backends send the same few schemas again and again."""
+    try:
+        check_schema(text)
+    except BadSchema as bad:
+        return bad.path, bad.message
+    return None
+
+
 class _Checker:
     """Collects violations below a path."""
 
@@ -210,10 +221,9 @@ class _Checker:
         if draft.schema_json is None:
             self.that(False, name, "a schema is required")  # noqa: FBT003
             return
-        try:
-            check_schema(draft.schema_json)
-        except BadSchema as bad:
-            self.that(False, f"{name}.{bad.path}" if bad.path else name, bad.message)  # noqa: FBT003
+        if refusal := _schema_refusal(draft.schema_json):
+            path, message = refusal
+            self.that(False, f"{name}.{path}" if path else name, message)  # noqa: FBT003
 
     def labels(self, labels: Mapping[str, str]) -> None:
         self.that(len(labels) <= MAX_LABELS, "labels", f"at most {MAX_LABELS} are allowed")

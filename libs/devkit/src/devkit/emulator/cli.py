@@ -37,7 +37,10 @@ def emulate(
     Point a google-genai client to it with GOOGLE_GEMINI_BASE_URL. It takes any API key but an empty one or one that
     begins with "invalid". GET /emulator/ledger lists the calls it billed.
     """
-    settings = EmulatorSettings(models=tuple(model or DEFAULT_MODELS), latency_seconds=latency_ms / 1000, seed=seed)
+    try:
+        settings = EmulatorSettings(models=tuple(model or DEFAULT_MODELS), latency_seconds=latency_ms / 1000, seed=seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     try:
         asyncio.run(_serve(settings, host, port))
     except OSError as error:
