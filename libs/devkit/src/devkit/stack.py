@@ -118,7 +118,7 @@ class Stack:
             lambda line: line.removeprefix(_EMULATOR_READY).strip() if line.startswith(_EMULATOR_READY) else None
         )
         self._provider_environment = {"GEMINI_API_KEY": "emulator", "GOOGLE_GEMINI_BASE_URL": self.emulator_url}
-        self.provider = "the EMULATOR: every answer is made up (set GEMINI_API_KEY to call the real Gemini)"
+        self.provider = "the Gemini EMULATOR, which makes every answer up"
 
     async def _start(self, command: str, environment: Mapping[str, str], *arguments: str, name: str) -> Program:
         number = sum(1 for _ in (self._options.folder / "logs").iterdir())

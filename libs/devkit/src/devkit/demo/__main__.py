@@ -52,8 +52,11 @@ async def _demo(console: Console) -> int:
     console.print("Starting Postgres, a scheduler, two executors …", highlight=False)
     async with stack.running(stack.Options(folder=_ROOT / ".demo")) as system:
         for program in system.programs:
-            console.print(f"  {program.name} is process {program.pid}, its log {program.log.relative_to(_ROOT)}")
-        console.print(f"Answers come from {system.provider}.\n", highlight=False, style="bold yellow")
+            console.print(
+                f"  {program.name}: process {program.pid}, log {program.log.relative_to(_ROOT)}", soft_wrap=True
+            )
+        hint = " Set GEMINI_API_KEY to call the real Gemini." if system.emulator_url else ""
+        console.print(f"Answers come from {system.provider}.{hint}\n", highlight=False, style="bold yellow")
         async with AsyncClient(system.address) as client:
             tasks = await _submit(client, all_tasks(_ROOT / "samples"))
             with show.Progress(console, tasks, system.provider) as progress:
