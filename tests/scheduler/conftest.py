@@ -1,7 +1,9 @@
 """The stores that must behave alike."""
 
-from collections.abc import AsyncIterator
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 from stores import FakeTime
 
@@ -12,8 +14,13 @@ from scheduler.postgres.store import PostgresStore, open_store
 
 
 @pytest.fixture
-def memory_store() -> MemoryStore:
-    return MemoryStore(clock=FakeTime())
+def fake_time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def memory_store(fake_time: FakeTime) -> MemoryStore:
+    return MemoryStore(clock=fake_time)
 
 
 @pytest.fixture
@@ -33,3 +40,25 @@ def store(request: pytest.FixtureRequest) -> Store:
 def time(store: Store) -> StoreClock:
     clock: StoreClock = store.time  # type: ignore[attr-defined]
     return clock
+
+
+@pytest.fixture
+def age_request_ids(store: Store, request: pytest.FixtureRequest) -> Callable[[datetime.timedelta], Awaitable[None]]:
+    """Make all known request ids older; the time of a database cannot be moved, what it stored can."""
+    if isinstance(store, MemoryStore):
+        fake_time: FakeTime = request.getfixturevalue("fake_time")
+
+        async def age(by: datetime.timedelta) -> None:
+            fake_time.pass_by(by.total_seconds())
+
+        return age
+    url: str = request.getfixturevalue("database_url")
+
+    async def age_rows(by: datetime.timedelta) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute("UPDATE idempotency_keys SET create_time = create_time - $1::interval", by)
+        finally:
+            await connection.close()
+
+    return age_rows

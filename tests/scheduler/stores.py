@@ -6,7 +6,7 @@ import hashlib
 
 from runtime.randomness import SystemRandomness
 from scheduler.job_ids import JobIds
-from scheduler.jobs import AttemptOutcome, ImageRef, JobError, JobSpec, JobState, NewImage, NewJob, Stage, Usage
+from scheduler.jobs import AttemptOutcome, ImageRef, Job, JobError, JobSpec, JobState, NewImage, NewJob, Stage, Usage
 from scheduler.ports import (
     AttemptId,
     AttemptRecord,
@@ -42,12 +42,13 @@ _ids = JobIds(randomness=SystemRandomness())
 
 
 class FakeTime:
-    """A clock that stands until it is moved."""
+    """A clock that is moved by hand; a microsecond passes at each look, so no two times are equal by accident."""
 
     def __init__(self) -> None:
         self._now = datetime.datetime.now(datetime.UTC)
 
     def now(self) -> datetime.datetime:
+        self._now += datetime.timedelta(microseconds=1)
         return self._now
 
     def pass_by(self, seconds: float) -> None:
@@ -72,10 +73,18 @@ async def submit(store: Store, time: StoreClock, *priorities: int) -> list[str]:
     return list(await store.insert_jobs(CLIENT, jobs))
 
 
+async def see(store: Store, job_id: str) -> Job:
+    """Return the job as its client sees it, with its attempts."""
+    return (await store.get_jobs(CLIENT, [job_id], attempts=True))[job_id]
+
+
+def executor(executor_id: str = "e1", *lanes: str) -> ExecutorInfo:
+    return ExecutorInfo(executor_id=executor_id, host="host", version="1", capacity=3, lanes=lanes or ("gemini/*",))
+
+
 async def connect(store: Store, executor_id: str = "e1", *, held: tuple[AttemptId, ...] = ()) -> int:
     """Let an executor say hello, and return its session."""
-    info = ExecutorInfo(executor_id=executor_id, host="host", version="1", capacity=3, lanes=("gemini/*",))
-    return (await store.register(info, held)).session
+    return (await store.register(executor(executor_id), held)).session
 
 
 async def claim(store: Store, count: int = 10, *, executor_id: str = "e1", session: int = 1) -> list[ClaimedJob]:
@@ -110,7 +119,14 @@ def failure(attempt: AttemptId, time: StoreClock) -> FinalRecord:
 
 
 def back(
-    attempt: AttemptId, time: StoreClock, *, charged: bool = False, after_seconds: float | None = None
+    attempt: AttemptId,
+    time: StoreClock,
+    *,
+    charged: bool = False,
+    after_seconds: float | None = None,
+    cost_usd: float = 0.0,
 ) -> ReturnRecord:
     due = None if after_seconds is None else time.now() + datetime.timedelta(seconds=after_seconds)
-    return ReturnRecord(record=record(attempt, time, AttemptOutcome.FAILED), charged=charged, due_time=due)
+    return ReturnRecord(
+        record=record(attempt, time, AttemptOutcome.FAILED, cost_usd=cost_usd), charged=charged, due_time=due
+    )

@@ -2,11 +2,16 @@
 
 import asyncio
 import datetime
+from collections.abc import Sequence
 
-from stores import CLIENT, LANE, back, claim, connect, new_job, submit
+from stores import CLIENT, LANE, back, claim, new_job, see, submit, success
 
-from scheduler.jobs import JobState
-from scheduler.ports import Head, Slots, Store, StoreClock
+from scheduler.jobs import JobState, Stage
+from scheduler.ports import ClaimedJob, Slots, Store, StoreClock
+
+
+def ids(claimed: Sequence[ClaimedJob]) -> list[str]:
+    return [job.attempt_id.job_id for job in claimed]
 
 
 async def test_jobs_are_claimed_by_priority_then_in_the_order_of_submission(store: Store, time: StoreClock) -> None:
@@ -14,33 +19,52 @@ async def test_jobs_are_claimed_by_priority_then_in_the_order_of_submission(stor
 
     claimed = await claim(store)
 
-    assert [job.attempt_id.job_id for job in claimed] == [high, second_high, normal, low]
+    assert ids(claimed) == [high, second_high, normal, low]
 
 
 async def test_a_claim_takes_no_more_than_its_slots_and_no_worse_rank_than_it_may(
     store: Store, time: StoreClock
 ) -> None:
-    await submit(store, time, 1, 1, 2, 3)
+    first, second, normal, low = await submit(store, time, 1, 1, 2, 3)
 
-    one = await store.claim(LANE, [Slots("e1", 1, 1)], max_rank=3, thorough=False)
-    two = await store.claim(LANE, [Slots("e1", 1, 9)], max_rank=2, thorough=False)
-
-    assert len(one) == 1
-    assert [job.spec.priority for job in two] == [1, 2]
+    assert ids(await store.claim(LANE, [Slots("e1", 1, 1)], max_rank=3, thorough=False)) == [first]
+    assert ids(await store.claim(LANE, [Slots("e1", 1, 9)], max_rank=1, thorough=False)) == [second]
+    assert ids(await store.claim(LANE, [Slots("e1", 1, 9)], max_rank=2, thorough=True)) == [normal]
+    assert ids(await store.claim(LANE, [], max_rank=3, thorough=False)) == []
+    assert ids(await store.claim(LANE, [Slots("e1", 1, 9)], max_rank=3, thorough=True)) == [low]
 
 
 async def test_a_claimed_job_is_running_with_all_that_its_executor_needs(store: Store, time: StoreClock) -> None:
-    [job_id] = await submit(store, time)
+    submitted = new_job(time, prompt="Which one?")
+    await store.insert_jobs(CLIENT, [submitted])
 
     [job] = await claim(store, session=7)
-    seen = (await store.get_jobs(CLIENT, [job_id], attempts=True))[job_id]
+    seen = await see(store, submitted.job_id)
 
-    assert (job.attempt_id.job_id, job.attempt_id.attempt) == (job_id, 1)
+    assert (job.attempt_id.job_id, job.attempt_id.attempt) == (submitted.job_id, 1)
     assert (job.executor_id, job.session, job.lane, job.client_id) == ("e1", 7, LANE, CLIENT)
-    assert job.spec == seen.spec
-    assert job.traceparent == seen.traceparent
+    assert (job.step, job.retry_count) == (1, 0)
+    assert (job.spec, job.traceparent) == (submitted.spec, submitted.traceparent)
+    assert job.queued_time == submitted.create_time
     assert (seen.state, seen.attempt, seen.executor_id) == (JobState.RUNNING, 1, "e1")
+    assert (seen.stage, seen.stage_start_time) == (Stage.STARTING, job.start_time)
     assert seen.start_time == job.start_time
+
+
+async def test_a_job_that_is_claimed_again_tells_its_retries_and_since_when_it_waited(
+    store: Store, time: StoreClock
+) -> None:
+    [job_id] = await submit(store, time)
+    [first] = await claim(store)
+    await store.give_back([back(first.attempt_id, time, charged=True)])
+
+    [second] = await claim(store, executor_id="e2", session=4)
+
+    assert (second.attempt_id.attempt, second.executor_id, second.session) == (2, "e2", 4)
+    assert second.retry_count == 1
+    assert first.start_time < second.queued_time < second.start_time
+    # A job starts once, however often it is tried.
+    assert (await see(store, job_id)).start_time == first.start_time
 
 
 async def test_jobs_are_dealt_round_robin_over_the_executors(store: Store, time: StoreClock) -> None:
@@ -61,13 +85,13 @@ async def test_another_lane_is_left_alone(store: Store, time: StoreClock) -> Non
 
 
 async def test_concurrent_claims_share_the_jobs_without_giving_one_twice(store: Store, time: StoreClock) -> None:
-    ids = await submit(store, time, *[2] * 60)
+    submitted = await submit(store, time, *[2] * 60)
 
     async with asyncio.TaskGroup() as tasks:
         claims = [tasks.create_task(claim(store, 15, executor_id=f"e{number}")) for number in range(5)]
-    claimed = [job.attempt_id.job_id for task in claims for job in task.result()]
+    claimed = [job_id for task in claims for job_id in ids(task.result())]
 
-    assert sorted(claimed) == sorted(ids)
+    assert sorted(claimed) == submitted
 
 
 async def test_a_returned_job_keeps_its_place_and_gets_a_higher_attempt(store: Store, time: StoreClock) -> None:
@@ -85,26 +109,41 @@ async def test_a_job_that_is_due_stands_at_its_old_place(store: Store, time: Sto
     first, second = await submit(store, time, 2, 2)
     [job] = await claim(store, 1)
     await store.give_back([back(job.attempt_id, time, charged=True, after_seconds=-1)])
-    assert [job.attempt_id.job_id for job in await claim(store, 0)] == []
+    assert [head.seq for head in await store.lane_heads(thorough=True)] == [2]
 
     assert await store.promote_due() is None
     claimed = await claim(store)
 
-    assert [job.attempt_id.job_id for job in claimed] == [first, second]
+    assert ids(claimed) == [first, second]
+    assert claimed[0].queued_time > job.start_time
 
 
-async def test_a_job_that_is_not_due_is_not_claimed_and_its_time_is_known(store: Store, time: StoreClock) -> None:
+async def test_a_job_that_is_not_due_is_not_claimed(store: Store, time: StoreClock) -> None:
     await submit(store, time)
     [job] = await claim(store)
-    record = back(job.attempt_id, time, charged=True, after_seconds=3_600)
-    await store.give_back([record])
+    await store.give_back([back(job.attempt_id, time, charged=True, after_seconds=3_600)])
+
+    await store.promote_due()
+
+    assert await claim(store) == []
+    assert await store.lane_heads(thorough=True) == []
+
+
+async def test_promotion_tells_the_earliest_time_that_is_still_to_come(store: Store, time: StoreClock) -> None:
+    assert await store.promote_due() is None
+    submitted = await submit(store, time, 2, 2, 2)
+    returns = [
+        back(job.attempt_id, time, after_seconds=seconds)
+        for job, seconds in zip(await claim(store), (7_200, -1, 3_600), strict=True)
+    ]
+    await store.give_back(returns)
 
     due = await store.promote_due()
 
+    assert returns[2].due_time is not None
     assert due is not None
-    assert record.due_time is not None
-    assert abs(due - record.due_time) < datetime.timedelta(milliseconds=1)
-    assert await claim(store) == []
+    assert abs(due - returns[2].due_time) < datetime.timedelta(milliseconds=1)
+    assert ids(await claim(store)) == submitted[1:2]
 
 
 async def test_the_lane_with_the_best_head_comes_first(store: Store, time: StoreClock) -> None:
@@ -125,15 +164,31 @@ async def test_the_lane_with_the_best_head_comes_first(store: Store, time: Store
             ("gemini/gemini-3.5-flash", 1),
             (LANE, 3),
         ]
-    assert heads[0].seq < heads[1].seq
+        assert heads[0].seq < heads[1].seq
 
 
 async def test_a_lane_without_a_waiting_job_has_no_head(store: Store, time: StoreClock) -> None:
     await submit(store, time)
-    await claim(store)
+    [job] = await claim(store)
 
-    assert await store.lane_heads(thorough=True) == []
-    assert Head(LANE, 2, 1) not in await store.lane_heads(thorough=False)
+    for thorough in (False, True):
+        assert await store.lane_heads(thorough=thorough) == []
+    await store.give_back([back(job.attempt_id, time)])
+    for thorough in (False, True):
+        assert [head.lane for head in await store.lane_heads(thorough=thorough)] == [LANE]
+
+
+async def test_the_head_of_a_lane_changes_with_its_claims_and_returns(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 2, 2)
+    [before] = await store.lane_heads(thorough=False)
+    [first] = await claim(store, 1)
+    [between] = await store.lane_heads(thorough=False)
+    await store.give_back([back(first.attempt_id, time)])
+
+    [after] = await store.lane_heads(thorough=False)
+
+    assert between.seq > before.seq
+    assert after == before
 
 
 async def test_waiting_jobs_are_counted_no_further_than_asked(store: Store, time: StoreClock) -> None:
@@ -143,9 +198,17 @@ async def test_waiting_jobs_are_counted_no_further_than_asked(store: Store, time
     assert await store.count_waiting(10) == 3
 
 
-async def test_many_rounds_of_work_leave_no_job_behind_the_floors(store: Store, time: StoreClock) -> None:
-    await connect(store)
-    ids = await submit(store, time, *([1, 2, 3] * 20))
+async def test_only_queued_jobs_count_as_waiting(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 1, 1, 1, 2, 2)
+    done, retried, _ = await claim(store, 3)
+    await store.finish([success(done.attempt_id, time)])
+    await store.give_back([back(retried.attempt_id, time, after_seconds=60)])
+
+    assert await store.count_waiting(10) == 2
+
+
+async def test_many_rounds_of_work_leave_no_job_behind(store: Store, time: StoreClock) -> None:
+    submitted = await submit(store, time, *([1, 2, 3] * 20))
     finished: list[str] = []
     given_back: set[str] = set()
 
@@ -155,6 +218,7 @@ async def test_many_rounds_of_work_leave_no_job_behind_the_floors(store: Store, 
                 given_back.add(job.attempt_id.job_id)
                 await store.give_back([back(job.attempt_id, time)])
             else:
+                await store.finish([success(job.attempt_id, time)])
                 finished.append(job.attempt_id.job_id)
 
-    assert sorted(finished) == sorted(ids)
+    assert sorted(finished) == submitted

@@ -1,16 +1,15 @@
 """Conformance of the stores: what becomes of attempts, and that every write is fenced."""
 
+import asyncio
 import datetime
 
 import pytest
-from stores import CLIENT, ERROR, back, claim, connect, failure, submit, success
+from stores import ERROR, LANE, back, claim, failure, see, submit, success
 
-from scheduler.jobs import AttemptOutcome, Job, JobState, Stage
-from scheduler.ports import AttemptId, Store, StoreClock
+from scheduler.jobs import AttemptOutcome, JobState, Stage
+from scheduler.ports import AttemptId, RunningJob, Store, StoreClock
 
-
-async def seen(store: Store, job_id: str) -> Job:
-    return (await store.get_jobs(CLIENT, [job_id], attempts=True))[job_id]
+MILLISECOND = datetime.timedelta(milliseconds=1)
 
 
 async def test_a_success_ends_its_job_with_result_and_attempt(store: Store, time: StoreClock) -> None:
@@ -18,7 +17,7 @@ async def test_a_success_ends_its_job_with_result_and_attempt(store: Store, time
     [job] = await claim(store)
 
     assert await store.finish([success(job.attempt_id, time)]) == {job.attempt_id}
-    done = await seen(store, job_id)
+    done = await see(store, job_id)
 
     assert (done.state, done.attempt, done.retry_count) == (JobState.SUCCEEDED, 1, 0)
     assert done.result is not None
@@ -35,21 +34,52 @@ async def test_a_failure_ends_its_job_with_the_error(store: Store, time: StoreCl
     [job_id] = await submit(store, time)
     [job] = await claim(store)
 
-    await store.finish([failure(job.attempt_id, time)])
-    done = await seen(store, job_id)
+    assert await store.finish([failure(job.attempt_id, time)]) == {job.attempt_id}
+    done = await see(store, job_id)
 
     assert (done.state, done.error, done.result) == (JobState.FAILED, ERROR, None)
+    assert (done.stage, done.stage_start_time, done.next_attempt_time) == (None, None, None)
+    assert [(attempt.outcome, attempt.error) for attempt in done.attempts] == [(AttemptOutcome.FAILED, ERROR)]
 
 
 async def test_a_second_outcome_of_the_same_attempt_changes_nothing(store: Store, time: StoreClock) -> None:
     [job_id] = await submit(store, time)
     [job] = await claim(store)
     await store.finish([success(job.attempt_id, time)])
+    done = await see(store, job_id)
 
-    assert not await store.finish([success(job.attempt_id, time)])
+    assert not await store.finish([success(job.attempt_id, time, cost_usd=9.0)])
     assert not await store.finish([failure(job.attempt_id, time)])
     assert not await store.give_back([back(job.attempt_id, time)])
-    assert (await seen(store, job_id)).state is JobState.SUCCEEDED
+    assert await see(store, job_id) == done
+
+
+async def test_a_job_that_failed_is_not_saved_by_a_later_success(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+    [first] = await claim(store)
+    await store.give_back([back(first.attempt_id, time)])
+    [second] = await claim(store)
+    await store.finish([failure(second.attempt_id, time)])
+    failed = await see(store, job_id)
+
+    assert not await store.finish([success(first.attempt_id, time)])
+    assert not await store.finish([success(second.attempt_id, time)])
+    assert await see(store, job_id) == failed
+
+
+async def test_of_many_outcomes_at_once_one_ends_the_job(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+    [first] = await claim(store)
+    await store.give_back([back(first.attempt_id, time)])
+    [second] = await claim(store)
+    finals = [success(first.attempt_id, time), success(second.attempt_id, time), failure(second.attempt_id, time)] * 3
+
+    async with asyncio.TaskGroup() as tasks:
+        calls = [tasks.create_task(store.finish([final])) for final in finals]
+    [(final, _)] = [(final, call) for final, call in zip(finals, calls, strict=True) if call.result()]
+    done = await see(store, job_id)
+
+    assert (done.state, done.attempt) == (final.state, final.record.attempt_id.attempt)
 
 
 async def test_a_failure_of_a_superseded_attempt_is_refused(store: Store, time: StoreClock) -> None:
@@ -60,27 +90,74 @@ async def test_a_failure_of_a_superseded_attempt_is_refused(store: Store, time: 
 
     assert not await store.finish([failure(first.attempt_id, time)])
     assert not await store.give_back([back(first.attempt_id, time)])
-    assert (await seen(store, job_id)).state is JobState.RUNNING
+    seen = await see(store, job_id)
+    assert (seen.state, seen.attempt, seen.retry_count) == (JobState.RUNNING, 2, 0)
     assert await store.find_running([first.attempt_id, second.attempt_id]) == {
-        second.attempt_id: (await store.find_running([second.attempt_id]))[second.attempt_id]
+        second.attempt_id: RunningJob(LANE, retry_count=0, max_retries=3)
     }
 
 
+@pytest.mark.parametrize("after_seconds", [None, 3_600.0], ids=["queued", "scheduled"])
+async def test_a_failure_of_an_attempt_that_was_given_back_is_refused(
+    store: Store, time: StoreClock, after_seconds: float | None
+) -> None:
+    [job_id] = await submit(store, time)
+    [job] = await claim(store)
+    await store.give_back([back(job.attempt_id, time, after_seconds=after_seconds)])
+    waiting = await see(store, job_id)
+
+    assert not await store.finish([failure(job.attempt_id, time)])
+    assert not await store.give_back([back(job.attempt_id, time, charged=True)])
+    assert await store.find_running([job.attempt_id]) == {}
+    assert await see(store, job_id) == waiting
+
+
 @pytest.mark.parametrize("where", ["queued", "scheduled", "running again"])
-async def test_a_late_success_is_taken_wherever_its_job_waits(store: Store, time: StoreClock, where: str) -> None:
+async def test_a_late_success_is_taken_wherever_its_job_is(store: Store, time: StoreClock, where: str) -> None:
     [job_id] = await submit(store, time)
     [first] = await claim(store)
     after = 3_600.0 if where == "scheduled" else None
     await store.give_back([back(first.attempt_id, time, after_seconds=after)])
     if where == "running again":
-        await claim(store)
+        await claim(store, executor_id="e2")
 
     assert await store.finish([success(first.attempt_id, time)]) == {first.attempt_id}
-    done = await seen(store, job_id)
+    done = await see(store, job_id)
 
-    assert done.state is JobState.SUCCEEDED
-    assert done.attempts[0].outcome is AttemptOutcome.SUCCEEDED
+    assert (done.state, done.attempt, done.next_attempt_time) == (JobState.SUCCEEDED, 1, None)
+    assert await store.promote_due() is None
     assert await claim(store) == []
+
+
+async def test_a_late_success_replaces_what_was_noted_of_its_attempt(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+    [first] = await claim(store, executor_id="e1")
+    await store.give_back([back(first.attempt_id, time, cost_usd=0.125)])
+    await claim(store, executor_id="e2")
+
+    await store.finish([success(first.attempt_id, time, cost_usd=0.5)])
+    done = await see(store, job_id)
+
+    [attempt] = done.attempts
+    assert (attempt.attempt, attempt.outcome, attempt.error) == (1, AttemptOutcome.SUCCEEDED, None)
+    assert (attempt.executor_id, attempt.start_time) == ("e1", first.start_time)
+    assert done.result is not None
+    assert done.result.cost_usd == attempt.cost_usd == pytest.approx(0.5)
+
+
+async def test_nothing_more_is_taken_after_a_late_success(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+    [first] = await claim(store)
+    await store.give_back([back(first.attempt_id, time)])
+    [second] = await claim(store)
+    await store.finish([success(first.attempt_id, time)])
+    done = await see(store, job_id)
+
+    assert await store.find_running([second.attempt_id]) == {}
+    assert not await store.finish([failure(second.attempt_id, time)])
+    assert not await store.finish([success(second.attempt_id, time)])
+    assert not await store.give_back([back(second.attempt_id, time)])
+    assert await see(store, job_id) == done
 
 
 async def test_an_attempt_that_was_never_made_ends_nothing(store: Store, time: StoreClock) -> None:
@@ -97,37 +174,57 @@ async def test_only_charged_failures_count_as_retries(store: Store, time: StoreC
         [job] = await claim(store)
         await store.give_back([back(job.attempt_id, time, charged=charged)])
 
-    waiting = await seen(store, job_id)
+    waiting = await see(store, job_id)
 
     assert (waiting.state, waiting.attempt, waiting.retry_count) == (JobState.QUEUED, 3, 2)
     assert [attempt.attempt for attempt in waiting.attempts] == [1, 2, 3]
 
 
-async def test_a_retry_shows_when_it_follows(store: Store, time: StoreClock) -> None:
+@pytest.mark.parametrize("charged", [False, True])
+async def test_a_job_that_waits_for_its_retry_shows_when_it_follows(
+    store: Store, time: StoreClock, charged: bool
+) -> None:
     [job_id] = await submit(store, time)
     [job] = await claim(store)
-    record = back(job.attempt_id, time, charged=True, after_seconds=60)
-    await store.give_back([record])
+    given_back = back(job.attempt_id, time, charged=charged, after_seconds=60)
 
-    waiting = await seen(store, job_id)
+    assert await store.give_back([given_back]) == {job.attempt_id}
+    waiting = await see(store, job_id)
 
-    assert waiting.state is JobState.SCHEDULED
+    assert (waiting.state, waiting.retry_count) == (JobState.SCHEDULED, int(charged))
+    assert (waiting.stage, waiting.stage_start_time) == (None, None)
     assert waiting.next_attempt_time is not None
-    assert record.due_time is not None
-    assert abs(waiting.next_attempt_time - record.due_time) < datetime.timedelta(milliseconds=1)
+    assert given_back.due_time is not None
+    assert abs(waiting.next_attempt_time - given_back.due_time) < MILLISECOND
+    [attempt] = waiting.attempts
+    assert (attempt.executor_id, attempt.start_time) == ("e1", job.start_time)
+    assert (attempt.outcome, attempt.error) == (AttemptOutcome.FAILED, ERROR)
+    assert abs(attempt.finish_time - given_back.record.finish_time) < MILLISECOND
+
+
+async def test_what_is_due_at_once_shows_no_time(store: Store, time: StoreClock) -> None:
+    [job_id] = await submit(store, time)
+    [job] = await claim(store)
+    await store.give_back([back(job.attempt_id, time, after_seconds=-1)])
+
+    await store.promote_due()
+    waiting = await see(store, job_id)
+
+    assert (waiting.state, waiting.next_attempt_time) == (JobState.QUEUED, None)
 
 
 async def test_the_cost_of_a_job_is_that_of_all_its_attempts(store: Store, time: StoreClock) -> None:
     [job_id] = await submit(store, time)
     [first] = await claim(store)
-    await store.give_back([back(first.attempt_id, time, charged=True)])
+    await store.give_back([back(first.attempt_id, time, charged=True, cost_usd=0.5)])
     [second] = await claim(store)
     await store.finish([success(second.attempt_id, time, cost_usd=0.25)])
 
-    done = await seen(store, job_id)
+    done = await see(store, job_id)
 
     assert done.result is not None
-    assert done.result.cost_usd == pytest.approx(0.25)
+    assert done.result.cost_usd == pytest.approx(0.75)
+    assert [attempt.cost_usd for attempt in done.attempts] == [0.5, 0.25]
     assert done.start_time == first.start_time
 
 
@@ -144,86 +241,38 @@ async def test_a_batch_ends_every_job_that_it_may(store: Store, time: StoreClock
     assert ended == {final.record.attempt_id for final in finals}
 
 
+async def test_a_batch_returns_every_job_that_it_may(store: Store, time: StoreClock) -> None:
+    await submit(store, time, *[2] * 6)
+    stale, *claimed = await claim(store)
+    await store.give_back([back(stale.attempt_id, time)])
+
+    returned = await store.give_back(
+        [back(stale.attempt_id, time), *(back(job.attempt_id, time, charged=True) for job in claimed)]
+    )
+
+    assert returned == {job.attempt_id for job in claimed}
+    assert await store.count_waiting(10) == 6
+
+
 async def test_stages_are_noted_only_on_running_attempts(store: Store, time: StoreClock) -> None:
     [job_id] = await submit(store, time)
-    [job] = await claim(store)
+    [first] = await claim(store)
 
-    await store.note_stages({AttemptId(job_id, 2): (Stage.VALIDATING, time.now())})
-    assert (await seen(store, job_id)).stage is Stage.STARTING
-    await store.note_stages({job.attempt_id: (Stage.GEMINI_ANALYZING, time.now())})
-    assert (await seen(store, job_id)).stage is Stage.GEMINI_ANALYZING
+    begun = time.now()
+    await store.note_stages({first.attempt_id: (Stage.GEMINI_ANALYZING, begun)})
+    seen = await see(store, job_id)
+    assert seen.stage is Stage.GEMINI_ANALYZING
+    assert seen.stage_start_time is not None
+    assert abs(seen.stage_start_time - begun) < MILLISECOND
 
-    await store.give_back([back(job.attempt_id, time)])
-    assert (await seen(store, job_id)).stage is None
+    await store.give_back([back(first.attempt_id, time)])
+    await store.note_stages({first.attempt_id: (Stage.VALIDATING, time.now())})
+    assert (await see(store, job_id)).stage is None
 
+    [second] = await claim(store)
+    await store.note_stages({first.attempt_id: (Stage.VALIDATING, time.now())})
+    assert (await see(store, job_id)).stage is Stage.STARTING
 
-async def test_an_executor_that_dials_again_keeps_what_it_holds(store: Store, time: StoreClock) -> None:
-    await connect(store)
-    await submit(store, time, 2, 2)
-    held, unknown = await claim(store)
-
-    registration = await store.register(_info("e1"), [held.attempt_id, AttemptId(held.attempt_id.job_id, 7)])
-
-    assert registration.session == 2
-    assert set(registration.held) == {held.attempt_id}
-    assert registration.orphaned == {unknown.attempt_id}
-
-
-async def test_an_executor_is_not_handed_what_another_one_runs(store: Store, time: StoreClock) -> None:
-    await connect(store, "e1")
-    await submit(store, time)
-    [job] = await claim(store)
-
-    registration = await store.register(_info("e2"), [job.attempt_id])
-
-    assert registration.held == {}
-    assert not registration.orphaned
-
-
-async def test_a_silent_executor_is_lost_and_its_session_is_over(store: Store, time: StoreClock) -> None:
-    session = await connect(store)
-    await submit(store, time)
-    [job] = await claim(store, session=session)
-    assert await store.declare_lost(datetime.timedelta(hours=1)) == set()
-    assert await store.touch("e1", session)
-
-    assert await store.declare_lost(datetime.timedelta(0)) == {job.attempt_id}
-
-    assert not await store.touch("e1", session)
-    # Until somebody gives the attempt back, it is told again.
-    assert await store.declare_lost(datetime.timedelta(hours=1)) == {job.attempt_id}
-    assert await store.touch("e1", await connect(store, held=(job.attempt_id,)))
-    assert await store.declare_lost(datetime.timedelta(hours=1)) == set()
-
-
-async def test_a_job_claimed_for_a_session_that_is_lost_meanwhile_is_found(store: Store, time: StoreClock) -> None:
-    session = await connect(store)
-    await store.declare_lost(datetime.timedelta(0))
-    await submit(store, time)
-
-    [job] = await claim(store, session=session)
-
-    assert await store.declare_lost(datetime.timedelta(hours=1)) == {job.attempt_id}
-
-
-async def test_an_older_session_gives_no_sign_of_life(store: Store) -> None:
-    old = await connect(store)
-    new = await connect(store)
-
-    assert not await store.touch("e1", old)
-    assert await store.touch("e1", new)
-    assert not await store.touch("nobody", 1)
-
-
-async def test_lanes_are_served_by_executors_that_live(store: Store) -> None:
-    assert set(await store.served_lanes(datetime.timedelta(hours=1))) == set()
-    await connect(store)
-    assert set(await store.served_lanes(datetime.timedelta(hours=1))) == {"gemini/*"}
-    await store.declare_lost(datetime.timedelta(0))
-    assert set(await store.served_lanes(datetime.timedelta(hours=1))) == set()
-
-
-def _info(executor_id: str):  # type: ignore[no-untyped-def]
-    from scheduler.ports import ExecutorInfo
-
-    return ExecutorInfo(executor_id=executor_id, host="host", version="1", capacity=3, lanes=("gemini/*",))
+    await store.finish([success(second.attempt_id, time)])
+    await store.note_stages({second.attempt_id: (Stage.VALIDATING, time.now())})
+    assert (await see(store, job_id)).stage is None

@@ -1,21 +1,21 @@
-"""Conformance of the stores: what is taken in, and what is read back."""
+"""Conformance of the stores: what is taken in, once."""
 
 import asyncio
-import dataclasses
+import datetime
+from collections.abc import Awaitable, Callable
 
 import pytest
-from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, claim, new_job, submit, success
+from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, back, claim, new_job, see, submit, success
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import JobState
 from scheduler.ports import JobQuery, Store, StoreClock
 
-ALL = JobQuery(labels={})
 
-
-async def listed(store: Store, query: JobQuery = ALL, *, before: str | None = None, limit: int = 100) -> list[str]:
-    jobs = await store.list_jobs(CLIENT, query, before=before, limit=limit, attempts=False)
-    return [job.job_id for job in jobs]
+async def stored(store: Store, client_id: str = CLIENT) -> list[str]:
+    """Return the ids of all jobs of a client, in the order of submission."""
+    jobs = await store.list_jobs(client_id, JobQuery(labels={}), before=None, limit=100, attempts=False)
+    return [job.job_id for job in reversed(jobs)]
 
 
 async def test_a_job_is_read_back_as_it_was_submitted(store: Store, time: StoreClock) -> None:
@@ -24,10 +24,11 @@ async def test_a_job_is_read_back_as_it_was_submitted(store: Store, time: StoreC
     )
 
     assert await store.insert_jobs(CLIENT, [job]) == [job.job_id]
-    read = (await store.get_jobs(CLIENT, [job.job_id], attempts=True))[job.job_id]
+    read = await see(store, job.job_id)
 
     assert read.spec == job.spec
-    assert (read.state, read.attempt, read.attempts) == (JobState.QUEUED, 0, ())
+    assert (read.state, read.attempt, read.retry_count, read.attempts) == (JobState.QUEUED, 0, 0, ())
+    assert (read.stage, read.start_time, read.finish_time, read.executor_id) == (None, None, None, "")
     assert (read.client_id, read.traceparent) == (CLIENT, job.traceparent)
     assert read.create_time == job.create_time
 
@@ -37,7 +38,49 @@ async def test_the_same_request_id_is_the_same_job(store: Store, time: StoreCloc
 
     assert await store.insert_jobs(CLIENT, [first]) == [first.job_id]
     assert await store.insert_jobs(CLIENT, [again]) == [first.job_id]
-    assert await listed(store) == [first.job_id]
+    assert await stored(store) == [first.job_id]
+
+
+async def test_jobs_without_a_request_id_are_never_the_same(store: Store, time: StoreClock) -> None:
+    jobs = [new_job(time), new_job(time)]
+
+    assert await store.insert_jobs(CLIENT, jobs) == [job.job_id for job in jobs]
+    assert await stored(store) == [job.job_id for job in jobs]
+
+
+async def test_a_request_id_of_a_job_that_ended_does_not_start_it_again(store: Store, time: StoreClock) -> None:
+    [job_id] = await store.insert_jobs(CLIENT, [new_job(time, request_id="r")])
+    [job] = await claim(store)
+    await store.finish([success(job.attempt_id, time)])
+
+    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r")]) == [job_id]
+    assert (await see(store, job_id)).state is JobState.SUCCEEDED
+    assert await claim(store) == []
+
+
+async def test_a_batch_stores_what_is_new_and_names_what_is_known(store: Store, time: StoreClock) -> None:
+    known = new_job(time, request_id="known")
+    await store.insert_jobs(CLIENT, [known])
+    fresh, anonymous = new_job(time, request_id="fresh"), new_job(time)
+
+    ids = await store.insert_jobs(CLIENT, [fresh, new_job(time, request_id="known"), anonymous])
+
+    assert ids == [fresh.job_id, known.job_id, anonymous.job_id]
+    assert await stored(store) == [known.job_id, fresh.job_id, anonymous.job_id]
+
+
+async def test_a_request_id_is_known_for_a_day(
+    store: Store, time: StoreClock, age_request_ids: Callable[[datetime.timedelta], Awaitable[None]]
+) -> None:
+    first, within, after = (new_job(time, request_id="r") for _ in range(3))
+    await store.insert_jobs(CLIENT, [first])
+
+    await age_request_ids(datetime.timedelta(hours=23))
+    assert await store.insert_jobs(CLIENT, [within]) == [first.job_id]
+    await age_request_ids(datetime.timedelta(hours=2))
+    assert await store.insert_jobs(CLIENT, [after]) == [after.job_id]
+
+    assert await stored(store) == [first.job_id, after.job_id]
 
 
 async def test_a_request_id_with_another_spec_stores_nothing(store: Store, time: StoreClock) -> None:
@@ -45,10 +88,15 @@ async def test_a_request_id_with_another_spec_stores_nothing(store: Store, time:
     await store.insert_jobs(CLIENT, [first])
 
     with pytest.raises(RequestIdReused) as refused:
-        await store.insert_jobs(CLIENT, [new_job(time), new_job(time, request_id="r", spec_hash=b"other")])
+        await store.insert_jobs(
+            CLIENT, [new_job(time), new_job(time, request_id="s"), new_job(time, request_id="r", spec_hash=b"other")]
+        )
 
-    assert refused.value.job_id == first.job_id
-    assert await listed(store) == [first.job_id]
+    assert (refused.value.request_id, refused.value.job_id) == ("r", first.job_id)
+    assert await stored(store) == [first.job_id]
+    # Nor is the other id taken by the batch that was refused.
+    other = new_job(time, request_id="s", spec_hash=b"other")
+    assert await store.insert_jobs(CLIENT, [other]) == [other.job_id]
 
 
 async def test_repeated_ids_of_a_batch_collapse(store: Store, time: StoreClock) -> None:
@@ -57,7 +105,7 @@ async def test_repeated_ids_of_a_batch_collapse(store: Store, time: StoreClock) 
     ids = await store.insert_jobs(CLIENT, jobs)
 
     assert ids == [jobs[0].job_id, jobs[1].job_id, jobs[0].job_id]
-    assert sorted(await listed(store)) == sorted(set(ids))
+    assert await stored(store) == [jobs[0].job_id, jobs[1].job_id]
 
 
 async def test_a_batch_that_contradicts_itself_stores_nothing(store: Store, time: StoreClock) -> None:
@@ -66,7 +114,7 @@ async def test_a_batch_that_contradicts_itself_stores_nothing(store: Store, time
             CLIENT, [new_job(time, request_id="r"), new_job(time, request_id="r", spec_hash=b"other")]
         )
 
-    assert await listed(store) == []
+    assert await stored(store) == []
 
 
 async def test_another_clients_request_id_is_another_one(store: Store, time: StoreClock) -> None:
@@ -75,13 +123,16 @@ async def test_another_clients_request_id_is_another_one(store: Store, time: Sto
     assert await store.insert_jobs(CLIENT, [mine]) == [mine.job_id]
     assert await store.insert_jobs("other", [theirs]) == [theirs.job_id]
 
+    assert await stored(store) == [mine.job_id]
+    assert await stored(store, "other") == [theirs.job_id]
+
 
 async def test_many_identical_submissions_at_once_make_one_job(store: Store, time: StoreClock) -> None:
     async with asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(store.insert_jobs(CLIENT, [new_job(time, request_id="r")])) for _ in range(20)]
 
     assert len({job_id for call in calls for job_id in call.result()}) == 1
-    assert len(await listed(store)) == 1
+    assert len(await stored(store)) == 1
 
 
 async def test_images_belong_to_their_client(store: Store) -> None:
@@ -89,7 +140,7 @@ async def test_images_belong_to_their_client(store: Store) -> None:
     await store.put_images(CLIENT, [NEW_IMAGE])
 
     assert await store.find_images(CLIENT, [IMAGE_REF.sha256, "00" * 32]) == {IMAGE_REF.sha256: IMAGE_REF}
-    assert await store.get_images(CLIENT, [IMAGE_REF.sha256]) == {IMAGE_REF.sha256: IMAGE}
+    assert await store.get_images(CLIENT, [IMAGE_REF.sha256, "00" * 32]) == {IMAGE_REF.sha256: IMAGE}
     assert await store.find_images("other", [IMAGE_REF.sha256]) == {}
     assert await store.get_images("other", [IMAGE_REF.sha256]) == {}
 
@@ -102,38 +153,9 @@ async def test_an_image_is_handed_out_only_for_a_running_job_that_uses_it(store:
     assert await store.runs_with_image(job_id, IMAGE_REF.sha256) == CLIENT
     assert await store.runs_with_image(job_id, "00" * 32) is None
 
-    await store.finish([success(job.attempt_id, time)])
+    await store.give_back([back(job.attempt_id, time)])
     assert await store.runs_with_image(job_id, IMAGE_REF.sha256) is None
 
-
-async def test_lists_are_newest_first_and_go_on_before_an_id(store: Store, time: StoreClock) -> None:
-    ids = await submit(store, time, 1, 3, 2, 2)
-
-    assert await listed(store) == ids[::-1]
-    assert await listed(store, limit=2) == ids[:1:-1]
-    assert await listed(store, before=ids[2]) == ids[1::-1]
-
-
-async def test_lists_filter_by_user_state_and_labels(store: Store, time: StoreClock) -> None:
-    mine = new_job(time, user_id="me", labels={"a": "1", "b": "2"})
-    other = new_job(time, labels={"a": "1"})
-    await store.insert_jobs(CLIENT, [mine, other])
-    [job] = await claim(store, 1)
+    [job] = await claim(store)
     await store.finish([success(job.attempt_id, time)])
-
-    def query(**changes: object) -> JobQuery:
-        return dataclasses.replace(ALL, **changes)  # type: ignore[arg-type]
-
-    assert await listed(store, query(user_id="me")) == [mine.job_id]
-    assert await listed(store, query(states=frozenset({JobState.SUCCEEDED}))) == [mine.job_id]
-    assert await listed(store, query(states=frozenset({JobState.QUEUED, JobState.RUNNING}))) == [other.job_id]
-    assert await listed(store, query(labels={"a": "1"})) == [other.job_id, mine.job_id]
-    assert await listed(store, query(labels={"a": "1", "b": "2"}, user_id="me")) == [mine.job_id]
-    assert await listed(store, query(labels={"a": "2"})) == []
-
-
-async def test_jobs_are_invisible_to_other_clients(store: Store, time: StoreClock) -> None:
-    [job_id] = await submit(store, time)
-
-    assert await store.get_jobs("other", [job_id], attempts=True) == {}
-    assert await store.list_jobs("other", ALL, before=None, limit=10, attempts=False) == []
+    assert await store.runs_with_image(job_id, IMAGE_REF.sha256) is None

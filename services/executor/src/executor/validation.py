@@ -6,6 +6,15 @@ from functools import lru_cache
 import jsonschema_rs
 
 
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# json.loads and json.dumps would build a codec a call, for these options.
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 class InvalidAnswer(Exception):
     """The text is not JSON, or does not fit the schema; the message says where."""
 
@@ -17,13 +26,13 @@ def validated(text: str, schema_json: str) -> str:
         InvalidAnswer: It is not what the schema asks for.
     """
     try:
-        answer = json.loads(text, parse_constant=_no_constant)
+        answer = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"The answer is not JSON: {error}") from None
     for mismatch in _validator(schema_json).iter_errors(answer):
         where = "".join(f"[{part!r}]" for part in mismatch.instance_path) or "its root"
         raise InvalidAnswer(f"The answer does not fit the schema at {where}: {mismatch.message}")
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    return _encoder.encode(answer)
 
 
 @lru_cache(maxsize=256)
@@ -31,7 +40,3 @@ def _validator(schema_json: str) -> jsonschema_rs.Draft202012Validator:
     schema = json.loads(schema_json)
     schema.pop("$schema", None)
     return jsonschema_rs.Draft202012Validator(schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True)
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
