@@ -52,7 +52,9 @@ async def test_the_stage_is_told_before_the_call_is_made() -> None:
         bench.model.go.set()
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", '{"n": NaN}', "[1]", '{"n": "seven"}', "{}", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", '{"n": NaN}', "[1]", '{"n": 1, "s": "\\ud800"}', '{"n": "seven"}', "{}", "[" * 100_000]
+)
 async def test_an_answer_that_does_not_fit_is_invalid_but_paid(text: str) -> None:
     outcome = await Bench(FakeModel(text)).run()
 

@@ -15,6 +15,9 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
+_MAX_MESSAGE = 1_000
+
+
 class InvalidAnswer(Exception):
     """The text is not JSON, or does not fit the schema; the message says where."""
 
@@ -31,8 +34,13 @@ def validated(text: str, schema_json: str) -> str:
         raise InvalidAnswer(f"The answer is not JSON: {error}") from None
     for mismatch in _validator(schema_json).iter_errors(answer):
         where = "".join(f"[{part!r}]" for part in mismatch.instance_path) or "its root"
-        raise InvalidAnswer(f"The answer does not fit the schema at {where}: {mismatch.message}")
-    return _encoder.encode(answer)
+        raise InvalidAnswer(f"The answer does not fit the schema at {where}: {mismatch.message[:_MAX_MESSAGE]}")
+    output = _encoder.encode(answer)
+    try:
+        output.encode()
+    except UnicodeEncodeError:
+        raise InvalidAnswer("The answer contains half a surrogate pair, which is no text.") from None
+    return output
 
 
 @lru_cache(maxsize=256)

@@ -78,7 +78,7 @@ def outcome_record(outcome: Outcome) -> bytes:
     """Return an outcome as it is spooled and sent."""
     message = pb.Outcome(
         ref=_ref(outcome.attempt_id),
-        model_version=outcome.model_version,
+        model_version=_text(outcome.model_version),
         paid=outcome.paid,
         traceparent=outcome.traceparent,
     )
@@ -135,16 +135,16 @@ def _put_verdict(message: pb.Outcome, outcome: Outcome) -> None:
             message.succeeded.output_json = output
         case Failed() as failed:
             error = message.failed.error
-            error.kind, error.message, error.retryable = failed.kind, failed.message, failed.retryable
-            message.failed.raw_answer = failed.raw_answer
+            error.kind, error.message, error.retryable = failed.kind, _text(failed.message), failed.retryable
+            message.failed.raw_answer = _text(failed.raw_answer)
             if failed.retry_after_seconds is not None:
                 message.failed.retry_after.FromNanoseconds(int(failed.retry_after_seconds * 1e9))
         case Throttled(message=words, retry_after_seconds=seconds):
-            message.throttled.message = words
+            message.throttled.message = _text(words)
             if seconds is not None:
                 message.throttled.retry_after.FromNanoseconds(int(seconds * 1e9))
         case Released(message=words):
-            message.released.message = words
+            message.released.message = _text(words)
         case _:
             assert_never(outcome.verdict)
 
@@ -178,3 +178,8 @@ def _attempts(refs: Iterable[pb.AttemptRef]) -> Sequence[AttemptId]:
 
 def _ref(attempt: AttemptId) -> pb.AttemptRef:
     return pb.AttemptRef(job_id=attempt.job_id, attempt=attempt.attempt)
+
+
+def _text(words: str) -> str:
+    """Return what protobuf can carry: a provider's words may contain half a surrogate pair."""
+    return words.encode(errors="replace").decode()
