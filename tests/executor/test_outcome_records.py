@@ -60,7 +60,7 @@ def test_only_the_latest_of_stages_that_wait_together_is_sent() -> None:
         ]
     )
 
-    assert [(entry.ref.job_id, entry.stage) for entry in message.progress] == [
+    assert [(entry.ref.job_id, int(entry.stage)) for entry in message.progress] == [
         (second.job_id, Stage.FETCHING_IMAGE),
         (first.job_id, Stage.GEMINI_ANALYZING),
     ]

@@ -43,6 +43,7 @@ def configure(*, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(capture=True)
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in _CHATTY:

@@ -41,6 +41,7 @@ class GeminiClient:
         self._clock = clock
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gemini", daemon=True)
+        self._http: httpx2.AsyncClient | None = None
         self._client: genai.Client | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,13 +69,14 @@ class GeminiClient:
 
     async def _open(self) -> genai.Client:
         limits = httpx2.Limits(max_connections=self._max_connections, max_keepalive_connections=self._max_connections)
+        # Chosen here: left alone, the SDK takes whichever library happens to be installed.
+        self._http = httpx2.AsyncClient(limits=limits, timeout=None)
         return genai.Client(
             api_key=self._api_key,
             http_options=types.HttpOptions(
                 base_url=self._base_url,
                 api_version=self._api_version,
-                # Chosen here: left alone, the SDK takes whichever library happens to be installed.
-                httpx_async_client=httpx2.AsyncClient(limits=limits, timeout=None),
+                httpx_async_client=self._http,
                 retry_options=types.HttpRetryOptions(attempts=1),
             ),
         )
@@ -82,6 +84,10 @@ class GeminiClient:
     async def _close(self) -> None:
         if self._client is not None:
             await self._client.aio.aclose()
+            self._client.close()
+        if self._http is not None:
+            # The SDK leaves a client that it was given to its owner.
+            await self._http.aclose()
 
     async def _generate(self, assignment: Assignment, images: Sequence[tuple[str, bytes]]) -> Answer:
         assert self._client is not None
@@ -98,8 +104,11 @@ class GeminiClient:
         except httpx2.ConnectError as error:
             # Nothing was sent, so nothing can have been billed.
             raise _broken(error, paid=False) from None
-        except (httpx2.HTTPError, json.JSONDecodeError, errors.UnknownApiResponseError) as error:
+        except (httpx2.HTTPError, errors.UnknownApiResponseError) as error:
             raise _broken(error, paid=True) from None
+        except ValueError as error:
+            # A 200 that is not JSON, or not what the SDK expects in it.
+            raise _unreadable(error) from None
         return _answer(response)
 
 
@@ -194,6 +203,11 @@ def _refused(error: errors.APIError, now: datetime.datetime) -> CallFailed:
 def _broken(error: Exception, *, paid: bool) -> CallFailed:
     message = f"The connection to Gemini failed: {type(error).__name__}"
     return CallFailed(Failed(kind="PROVIDER_ERROR", message=message, retryable=True), paid=paid)
+
+
+def _unreadable(error: ValueError) -> CallFailed:
+    message = f"Gemini's answer could not be read: {type(error).__name__}"
+    return CallFailed(Failed(kind="PROVIDER_ERROR", message=message, retryable=True), paid=True)
 
 
 def _failed(meaning: Fails, *, raw_answer: str = "") -> Failed:

@@ -10,7 +10,11 @@ from scheduler import bootstrap
 from scheduler.errors import StoreUnavailable, WrongRevision
 from scheduler.settings import SchedulerSettings
 
-app = typer.Typer(add_completion=False, help="The scheduler of visionjobs: owns the queue, streams jobs to executors.")
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The scheduler of visionjobs: owns the queue, streams jobs to executors.",
+)
 
 
 @app.callback(invoke_without_command=True)
