@@ -50,6 +50,7 @@ class Dispatcher:
         self._tracing = tracing
         self._wake = asyncio.Event()
         self._poll_seconds = poll.NORMAL_SECONDS
+        self._polled_at = clock.monotonic()
         self._next_due: datetime.datetime | None = None
 
     def wake(self) -> None:
@@ -78,18 +79,21 @@ class Dispatcher:
             self.wake()
 
     async def _wait(self) -> bool:
-        """Wait for a wake-up, the next due time or the poll; return whether it was the poll."""
-        seconds = self._poll_seconds
+        """Wait for a wake-up, the next due time or the poll; return whether the poll is due, however often it woke."""
+        next_poll = self._polled_at + self._poll_seconds
+        seconds = next_poll - self._clock.monotonic()
         if self._next_due is not None:
-            seconds = min(seconds, max(0.0, (self._next_due - self._time.now()).total_seconds()))
+            seconds = min(seconds, (self._next_due - self._time.now()).total_seconds())
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()
         except TimeoutError:
-            return not self._is_due()
-        finally:
-            self._wake.clear()
-        return False
+            pass
+        self._wake.clear()
+        if self._clock.monotonic() < next_poll:
+            return False
+        self._polled_at = self._clock.monotonic()
+        return True
 
     def _is_due(self) -> bool:
         return self._next_due is not None and self._next_due <= self._time.now()

@@ -3,6 +3,8 @@
 import datetime
 from collections.abc import Iterable, Iterator
 
+from google.protobuf import duration_pb2
+
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Assignment, Credit, Downlink, HeartbeatEcho, OutcomeAck, Progress, Uplink, Welcome
 from scheduler.job_ids import normalised
@@ -17,6 +19,7 @@ _MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 """Messages stay under 1 MiB; an assignment is counted by its images and texts, the rest is small."""
 
 _MAX_NAME = 128
+_MAX_WAIT_SECONDS = 30 * 86_400
 
 
 def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
@@ -120,10 +123,14 @@ def _work_spec(spec: JobSpec) -> job_pb2.JobSpec:
 
 
 def _progress(message: pb.Progress) -> Progress:
+    return Progress(attempt_id(message.ref), _stage(message.stage))
+
+
+def _stage(value: int) -> Stage:
     try:
-        return Progress(attempt_id(message.ref), Stage(message.stage))
+        return Stage(value)
     except ValueError:
-        raise ProtocolViolation(f"The stage {message.stage} is unknown.") from None
+        raise ProtocolViolation(f"The stage {value} is unknown.") from None
 
 
 def _outcome(message: pb.Outcome) -> Outcome:
@@ -133,9 +140,7 @@ def _outcome(message: pb.Outcome) -> Outcome:
         usage=mapping.usage(message.usage) if message.HasField("usage") else None,
         model_version=_text(message.model_version),
         stage_seconds={
-            Stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9
-            for item in message.stage_durations
-            if item.stage
+            _stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9 for item in message.stage_durations
         },
         paid=message.paid,
         traceparent=message.traceparent,
@@ -145,24 +150,29 @@ def _outcome(message: pb.Outcome) -> Outcome:
 def _verdict(message: pb.Outcome) -> Verdict:
     match message.WhichOneof("verdict"):
         case "succeeded":
-            return Succeeded(message.succeeded.output_json)
+            return Succeeded(_text(message.succeeded.output_json))
         case "failed":
             failed = message.failed
             return Failed(
                 error=_error(failed.error),
                 raw_answer=_text(failed.raw_answer),
-                retry_after=failed.retry_after.ToTimedelta() if failed.HasField("retry_after") else None,
+                retry_after=_wait_time(failed.retry_after) if failed.HasField("retry_after") else None,
             )
         case "throttled":
             throttled = message.throttled
-            after: datetime.timedelta | None = None
-            if throttled.HasField("retry_after"):
-                after = throttled.retry_after.ToTimedelta()
+            after = _wait_time(throttled.retry_after) if throttled.HasField("retry_after") else None
             return Throttled(message=_text(throttled.message), retry_after=after)
         case "released":
             return Released(message=_text(message.released.message))
         case _:
             raise ProtocolViolation("An outcome has no verdict.")
+
+
+def _wait_time(duration: duration_pb2.Duration) -> datetime.timedelta:
+    """Return a wait; what is longer than any provider means, or negative, is cut."""
+    return datetime.timedelta(
+        seconds=min(max(0, duration.seconds), _MAX_WAIT_SECONDS), microseconds=duration.nanos // 1000
+    )
 
 
 def _error(message: job_pb2.JobError) -> JobError:
