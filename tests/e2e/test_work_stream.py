@@ -91,7 +91,10 @@ BROKEN = {
     "hello without a lane": [with_hello(lambda hello: hello.ClearField("lanes"))],
     "hello without capacity": [with_hello(lambda hello: hello.ClearField("capacity"))],
     "hello twice": [HELLO, HELLO],
-    "junk for a job id": [HELLO, pb.WorkRequest(progress=[pb.Progress(ref=pb.AttemptRef(job_id="x"), stage=1)])],
+    "junk for a job id": [
+        HELLO,
+        pb.WorkRequest(progress=[pb.Progress(ref=pb.AttemptRef(job_id="x"), stage=job_pb2.JOB_STAGE_STARTING)]),
+    ],
     "an unknown stage": [HELLO, pb.WorkRequest(progress=[_progress(99)])],
     "an outcome without a verdict": [HELLO, pb.WorkRequest(outcomes=[pb.Outcome(ref=REF)])],
     "an outcome with an unknown stage": [
