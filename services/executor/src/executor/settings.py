@@ -1,5 +1,6 @@
 """The executor's settings: `EXECUTOR_` variables, and the provider's own."""
 
+import getpass
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ class ExecutorSettings(ProgramSettings):
         ("gemini/*",), min_length=1, description="What it serves, by comma: provider/model, or provider/*."
     )
     spool_dir: Path = Field(
-        Path(tempfile.gettempdir()) / "visionjobs-spool",
+        default_factory=lambda: Path(tempfile.gettempdir()) / f"visionjobs-spool-{getpass.getuser()}",
         description="Where outcomes wait until a scheduler has stored them. Keep it on a disk that outlives a restart.",
     )
     drain_seconds: float = Field(300, ge=0, description="How long running calls may go on at a stop.")
