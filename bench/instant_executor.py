@@ -3,14 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
 
 from pydantic import Field
 
 from executor import bootstrap
-from executor.ports import Answer
+from executor.ports import ModelAnswer, ModelRequest
 from executor.settings import ExecutorSettings
-from executor.work import Assignment, Usage
+from executor.work import Usage
 from runtime import logs, running, settings
 
 
@@ -26,13 +25,14 @@ class InstantModel:
     def __init__(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
 
-    async def analyze(self, assignment: Assignment, images: Sequence[tuple[str, bytes]]) -> Answer:
-        del assignment, images
+    async def analyze(self, request: ModelRequest) -> ModelAnswer:
+        del request
         asked = time.time()
         if self._pause_seconds:
             await asyncio.sleep(self._pause_seconds)
-        return Answer(
+        return ModelAnswer(
             text=json.dumps({"asked": asked}),
+            finish_reason="STOP",
             usage=Usage(input_tokens=1_200, output_tokens=20, image_tokens=1_120),
             model_version="bench",
         )

@@ -209,3 +209,42 @@ async def test_a_watch_names_either_ids_or_labels(jobs: Any) -> None:
         await anext(aiter(jobs.WatchJobs(pb.WatchJobsRequest())))
 
     assert bad_paths(refused.value) == ["job_ids"]
+
+
+async def test_labels_to_watch_or_list_by_are_checked_too(jobs: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as watched:
+        await anext(aiter(jobs.WatchJobs(pb.WatchJobsRequest(labels={"a": "\0"}))))
+    with pytest.raises(grpc.aio.AioRpcError) as listed:
+        await jobs.ListJobs(pb.ListJobsRequest(labels={"": "b"}))
+
+    assert bad_paths(watched.value) == ["labels[a]"]
+    assert bad_paths(listed.value) == ["labels[]"]
+
+
+async def test_more_bad_fields_than_an_answer_can_carry_still_come_as_an_answer(jobs: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await jobs.SubmitJobs(pb.SubmitJobsRequest(requests=[pb.SubmitJobRequest()] * 1_000))
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "and 3997 more" in str(refused.value.details())
+    assert bad_paths(refused.value)[:2] == ["requests[0].spec.user_id", "requests[0].spec.prompt"]
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        duration_pb2.Duration(seconds=3_600, nanos=1),
+        duration_pb2.Duration(seconds=20, nanos=-1),
+        duration_pb2.Duration(seconds=11, nanos=2_000_000_000),
+        duration_pb2.Duration(seconds=300_000_000_000),
+    ],
+)
+async def test_a_timeout_just_beyond_its_bound_or_no_duration_at_all_is_refused(
+    jobs: Any, spec: job_pb2.JobSpec, timeout: duration_pb2.Duration
+) -> None:
+    spec.timeout.CopyFrom(timeout)
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await jobs.SubmitJob(pb.SubmitJobRequest(spec=spec))
+
+    assert bad_paths(refused.value) == ["spec.timeout"]

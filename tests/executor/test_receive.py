@@ -1,265 +1,441 @@
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import datetime
+import itertools
+from collections.abc import Awaitable, Callable
 
-from fakes import (
-    FakeClock,
-    FakeDialer,
-    FakeImages,
-    FakeLink,
-    FakeModel,
-    FakeRandomness,
-    FakeSpool,
-    assignment,
-    attempt_id,
-    settle,
-)
+import pytest
+from executor_world import USAGE, FakeModel, FakeSpool, PickleCodec, World, assignment, for_ever
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import EPOCH, run
 
-from executor.execute import Attempts
-from executor.ports import (
-    Accepted,
-    Assigned,
-    Cancels,
-    Credit,
-    Drain,
-    Echo,
-    Hello,
-    OutcomeAcks,
-    OutcomeReport,
-    Welcome,
-)
-from executor.receive import Identity, Receiver
-from executor.report import Reporter
-from executor.work import Outcome
-from runtime.tracing import Tracing
+from executor.ports import ModelAnswer, ModelRequest
+from executor.receive import redial_seconds
+from executor.work import Failed, Outcome, Released, Succeeded
 
 
-class Bench:
-    """An executor with fakes all around; `running` runs it."""
+def in_world(scenario: Callable[[World], Awaitable[None]], **options: object) -> None:
+    """Run a scenario against a running executor, in virtual time."""
 
-    def __init__(self, *links: FakeLink, model: FakeModel | None = None, images: FakeImages | None = None) -> None:
-        self.model = model or FakeModel()
-        self.clock = FakeClock()
-        self.spool = FakeSpool()
-        self.dialer = FakeDialer(*links)
-        self.connections: list[bool] = []
-        self.outcomes: list[Outcome] = []
-        self.reporter = Reporter(
-            spool=self.spool, clock=self.clock, encode=self._encode, on_change=lambda: self.receiver.send_credit()
-        )
-        self.receiver = Receiver(
-            identity=Identity(executor_id="e", host="h", version="1", capacity=2, lanes=["gemini/*"]),
-            addresses=["first", "second"],
-            dialer=self.dialer,
-            attempts=Attempts(
-                model=self.model,
-                images=images or FakeImages(),
-                clock=self.clock,
-                tracing=Tracing(randomness=FakeRandomness()),
-                report_stage=lambda attempt, stage: self.receiver.report_stage(attempt, stage),
-            ),
-            reporter=self.reporter,
-            clock=self.clock,
-            randomness=FakeRandomness(),
-            on_connected=self._on_connected,
-        )
+    async def main() -> None:
+        async with asyncio.timeout(3600), World(**options).running() as world:  # type: ignore[arg-type]
+            await scenario(world)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(self.reporter.run()), tasks.create_task(self.receiver.run())]
-            await settle()
-            yield
-            for loop in loops:
-                loop.cancel()
-
-    def _encode(self, outcome: Outcome) -> bytes:
-        self.outcomes.append(outcome)
-        return f"{outcome.attempt_id.job_id}/{outcome.attempt_id.attempt}".encode()
-
-    async def _on_connected(self, *, connected: bool) -> None:
-        self.connections.append(connected)
+    run(main())
 
 
-def reports(link: FakeLink) -> list[bytes]:
-    return [item.payload for item in link.sent if isinstance(item, OutcomeReport)]
+async def after(seconds: float, respond: ModelAnswer) -> ModelAnswer:
+    await asyncio.sleep(seconds)
+    return respond
 
 
-async def test_a_stream_begins_with_hello_and_then_the_credit() -> None:
-    bench = Bench(link := FakeLink())
-    async with bench.running():
-        assert isinstance(link.sent[0], Hello)
-        assert link.sent[0].lanes == ["gemini/*"]
-        assert link.sent[1] == Credit(2, 0)
-        assert bench.connections == [True]
+def test_a_job_runs_from_its_assignment_to_its_outcome() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        job = assignment()
+        link.assign(job)
+
+        outcome = await link.outcome()
+
+        assert outcome.verdict == Succeeded('{"total":12.5}')
+        assert (outcome.usage, outcome.model_version, outcome.paid) == (USAGE, "fake", True)
+        assert [each for message in link.messages for each in message.accepted] == [job.attempt_id]
+        assert link.stages == [(job.attempt_id, "GEMINI_ANALYZING"), (job.attempt_id, "VALIDATING")]
+
+    in_world(scenario)
 
 
-async def test_an_assignment_is_accepted_worked_on_and_reported_from_the_spool() -> None:
-    bench = Bench(link := FakeLink())
-    async with bench.running():
-        link.say(Assigned(assignment(1)))
-        await settle()
+def test_stages_that_take_time_are_each_told() -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        await asyncio.sleep(2)
+        return ModelAnswer(text="{}", finish_reason="STOP")
 
-        assert Accepted(attempt_id(1)) in link.sent
-        assert reports(link) == [bench.spool.records[attempt_id(1)]]
-        assert link.credit == Credit(2, 1)
+    async def scenario(world: World) -> None:
+        world.images.seconds = 1.0
+        link = await world.schedulers.link()
+        link.assign(assignment(inline=False))
 
-        link.say(OutcomeAcks([attempt_id(1)]))
-        await settle()
-        assert bench.spool.records == {}
+        await link.outcome()
 
+        assert [stage for _, stage in link.stages] == ["FETCHING_IMAGE", "GEMINI_ANALYZING", "VALIDATING"]
 
-async def test_running_attempts_lower_the_credit() -> None:
-    bench = Bench(link := FakeLink(), model=FakeModel(hold=True))
-    async with bench.running():
-        link.say(Assigned(assignment(1)), Assigned(assignment(2)))
-        await settle()
-        bench.receiver.send_credit()
-        assert link.credit == Credit(0, 2)
-
-        bench.model.go.set()
-        await settle()
-        assert link.credit == Credit(2, 2)
+    in_world(scenario, model=FakeModel(respond))
 
 
-async def test_an_attempt_runs_on_while_the_stream_is_broken_and_is_named_and_reported_on_the_next() -> None:
-    bench = Bench(first := FakeLink(), second := FakeLink(), model=FakeModel(hold=True))
-    async with bench.running():
-        first.say(Assigned(assignment(1)))
-        await settle()
-        first.cut()
-        await settle()
-        bench.model.go.set()
-        await settle()
+def test_the_call_waits_until_its_stage_is_on_the_stream() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        told_before: list[bool] = []
 
-        await bench.clock.pass_by(2)
+        async def respond(_: ModelRequest) -> ModelAnswer:
+            told_before.append(bool(link.stages))
+            return ModelAnswer(text="{}", finish_reason="STOP")
 
-        assert bench.dialer.dialled == ["first", "second"]
-        assert isinstance(second.sent[0], Hello)
-        assert list(second.sent[0].held) == [attempt_id(1)]
-        assert reports(second) == [bench.spool.records[attempt_id(1)]]
-        assert second.credit == Credit(2, 0)
-        assert bench.connections == [True, False, True]
+        world.model.respond = respond
+        link.assign(assignment())
+        await link.outcome()
+
+        assert told_before == [True]
+
+    in_world(scenario)
 
 
-async def test_an_unacknowledged_outcome_is_sent_again_on_every_stream() -> None:
-    bench = Bench(first := FakeLink(), second := FakeLink())
-    async with bench.running():
-        first.say(Assigned(assignment(1)))
-        await settle()
-        first.cut()
-        await settle()
-        await bench.clock.pass_by(2)
+def test_no_call_begins_while_no_scheduler_is_connected() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        world.schedulers.away = True
+        link.assign(assignment())
+        link.break_off()
+        await world.schedulers.dials(5)
+        assert world.model.requests == []
 
-        assert reports(first) == reports(second) != []
+        world.schedulers.away = False
+        again = await world.schedulers.link(2)
+        await again.outcome()
+        assert len(world.model.requests) == 1
+        assert again.stages[0] == (assignment().attempt_id, "GEMINI_ANALYZING")
 
-
-async def test_a_superseded_attempt_is_stopped() -> None:
-    second = FakeLink.__new__(FakeLink)
-    second.sent, second._incoming = [], asyncio.Queue()
-    second.say(Welcome(session=2, heartbeat_seconds=3, superseded=[attempt_id(1)]))
-    bench = Bench(first := FakeLink(), second, model=FakeModel(hold=True))
-    async with bench.running():
-        first.say(Assigned(assignment(1)))
-        await settle()
-        first.cut()
-        await settle()
-        await bench.clock.pass_by(2)
-
-        assert [outcome.attempt_id for outcome in bench.outcomes] == [attempt_id(1)]
+    in_world(scenario)
 
 
-async def test_a_cancelled_attempt_is_stopped_within_its_call() -> None:
-    bench = Bench(link := FakeLink(), model=FakeModel(hold=True))
-    async with bench.running():
-        link.say(Assigned(assignment(1)), Assigned(assignment(2)))
-        await settle()
-        link.say(Cancels([attempt_id(2)]))
-        await settle()
+def test_credit_counts_free_slots_and_the_assignments_it_accounts_for() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        assert link.credits == [(3, 0)]
 
-        assert [outcome.attempt_id for outcome in bench.outcomes] == [attempt_id(2)]
+        link.assign(assignment(1), assignment(2))
+        await link.until(lambda: link.credits[-1] == (1, 2))
+        link.say(cancels=[assignment(1).attempt_id])
+        await link.until(lambda: link.credits[-1] == (2, 2))
 
-
-async def test_heartbeats_are_numbered_and_every_third_one_lists_what_is_held() -> None:
-    bench = Bench(link := FakeLink(), model=FakeModel(hold=True))
-    async with bench.running():
-        link.say(Assigned(assignment(1)))
-        for number in range(1, 4):
-            await settle()
-            link.say(Echo(number))
-            await settle()
-            await bench.clock.pass_by(3)
-
-        assert [beat.number for beat in link.heartbeats[:3]] == [1, 2, 3]
-        assert [beat.held for beat in link.heartbeats[:3]] == [None, None, [attempt_id(1)]]
+    in_world(scenario, model=FakeModel(for_ever))
 
 
-async def test_a_heartbeat_that_is_not_echoed_in_four_seconds_makes_it_dial_the_next_scheduler() -> None:
-    bench = Bench(FakeLink(), FakeLink())
-    async with bench.running():
-        await bench.clock.pass_by(3.9)
-        assert bench.dialer.dialled == ["first"]
+def test_a_slot_is_free_again_only_when_its_outcome_is_on_the_spool() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        await link.until(lambda: link.credits[-1] == (1, 1))
 
-        await bench.clock.pass_by(2.5)
-        assert bench.dialer.dialled == ["first", "second"]
+        assert assignment().attempt_id in world.spool.kept
 
-
-async def test_an_echo_keeps_the_stream() -> None:
-    bench = Bench(link := FakeLink())
-    async with bench.running():
-        for number in range(1, 11):
-            link.say(Echo(number))
-            await bench.clock.pass_by(3)
-
-        assert bench.dialer.dialled == ["first"]
+    in_world(scenario, capacity=1)
 
 
-async def test_a_draining_executor_has_no_credit() -> None:
-    bench = Bench(link := FakeLink())
-    async with bench.running():
-        link.say(Drain("maintenance"))
-        await settle()
+def test_an_acknowledged_outcome_leaves_the_spool_and_is_held_no_more() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        outcome = await link.outcome()
+        assert world.attempts.held == {outcome.attempt_id}
 
-        assert link.credit == Credit(0, 0)
+        link.say(acknowledged=[outcome.attempt_id])
+        await world.reporter.flush()
 
+        assert world.spool.kept == {}
+        assert world.attempts.held == set()
 
-async def test_an_unwritable_spool_means_no_credit_until_it_is_writable_again() -> None:
-    bench = Bench(link := FakeLink())
-    bench.spool.broken = True
-    async with bench.running():
-        link.say(Assigned(assignment(1)))
-        await settle()
-        assert link.credit == Credit(0, 1)
-        assert reports(link) == []
-
-        bench.spool.broken = False
-        await bench.clock.pass_by(1)
-        assert link.credit == Credit(2, 1)
-        assert len(reports(link)) == 1
+    in_world(scenario)
 
 
-async def test_outcomes_of_dead_executors_are_delivered() -> None:
-    bench = Bench(link := FakeLink())
-    bench.spool.left_behind = [(attempt_id(9), b"left behind")]
-    async with bench.running():
-        assert reports(link) == [b"left behind"]
+def test_after_a_redial_what_is_held_is_named_and_unacknowledged_outcomes_are_sent_again() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment(1))
+        done = await link.outcome()
+        world.model.respond = for_ever
+        link.assign(assignment(2))
+        await link.until(lambda: len(link.stages) == 2)
+        link.break_off()
+
+        again = await world.schedulers.link(2)
+        await again.until(lambda: again.outcomes)
+
+        assert set(again.hello.held) == {done.attempt_id, assignment(2).attempt_id}
+        assert again.outcomes == [done]
+        assert again.stages == [(assignment(2).attempt_id, "GEMINI_ANALYZING")]
+        assert again.credits[0] == (2, 0)
+        assert world.schedulers.turns == [0, 1]
+        assert world.connected == [True, False, True]
+
+    in_world(scenario)
 
 
-async def test_a_stop_finishes_the_call_releases_the_rest_and_waits_for_the_acknowledgement() -> None:
-    images = FakeImages(hold=True)
-    bench = Bench(link := FakeLink(), model=FakeModel(hold=True), images=images)
-    async with bench.running():
-        link.say(Assigned(assignment(1)), Assigned(assignment(2, inline=False)))
-        await settle()
-        async with asyncio.TaskGroup() as tasks:
-            stopping = tasks.create_task(bench.receiver.stop(300))
-            await settle()
-            assert link.credit.free_slots == 0
-            assert [outcome.attempt_id for outcome in bench.outcomes] == [attempt_id(2)]
+def test_an_attempt_that_was_given_to_others_is_cancelled() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        job = assignment()
+        link.assign(job)
+        await world.model.called.wait()
+        world.schedulers.superseded = (job.attempt_id,)
+        link.break_off()
 
-            bench.model.go.set()
-            await settle()
-            assert not stopping.done()
-            link.say(OutcomeAcks([attempt_id(1), attempt_id(2)]))
-            await settle()
-            assert stopping.done()
+        outcome = await (await world.schedulers.link(2)).outcome()
+
+        assert isinstance(outcome.verdict, Failed)
+        assert (outcome.verdict.kind, outcome.paid) == ("CANCELLED", True)
+
+    in_world(scenario, model=FakeModel(for_ever))
+
+
+def test_an_outcome_of_an_attempt_that_was_given_to_others_is_reported_all_the_same() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        done = await link.outcome()
+        world.schedulers.superseded = (done.attempt_id,)
+        link.break_off()
+
+        assert await (await world.schedulers.link(2)).outcome() == done
+
+    in_world(scenario)
+
+
+def test_an_assignment_that_is_held_already_is_not_begun_twice() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment(), assignment())
+        await link.until(lambda: link.credits[-1] == (2, 2))
+        await asyncio.sleep(10)
+
+        assert len(world.model.requests) == 1
+
+    in_world(scenario, model=FakeModel(for_ever))
+
+
+def test_a_heartbeat_goes_out_every_interval_and_every_third_lists_what_is_held() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        await asyncio.sleep(10)
+
+        beats = [message.heartbeat for message in link.messages if message.heartbeat]
+        assert [beat.number for beat in beats] == [1, 2, 3]
+        assert [beat.held for beat in beats] == [None, None, [assignment().attempt_id]]
+
+    in_world(scenario, model=FakeModel(for_ever))
+
+
+def test_a_heartbeat_that_is_not_echoed_within_four_seconds_makes_it_dial_the_next_address() -> None:
+    async def scenario(world: World) -> None:
+        world.schedulers.echoes = False
+        await world.schedulers.dials(2)
+
+        first, second = world.schedulers.dial_times
+        # 3 s to the first heartbeat, 4 s without its echo.
+        assert 7.0 <= second - first < 7.6
+        assert world.schedulers.turns == [0, 1]
+
+    in_world(scenario)
+
+
+def test_a_scheduler_that_does_not_welcome_is_left_after_four_seconds() -> None:
+    async def scenario(world: World) -> None:
+        world.schedulers.welcomes = False
+        await world.schedulers.dials(2)
+
+        first, second = world.schedulers.dial_times
+        assert 4.0 <= second - first < 4.6
+
+    in_world(scenario)
+
+
+def test_it_dials_at_least_every_two_seconds_for_ever() -> None:
+    async def scenario(world: World) -> None:
+        world.schedulers.away = True
+        await world.schedulers.dials(1_000)
+
+        times = world.schedulers.dial_times
+        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert max(pauses) <= 2.0
+        assert world.schedulers.turns == list(range(1_000))
+
+    in_world(scenario)
+
+
+@given(failures=st.integers(min_value=0, max_value=10**9), draw=st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_the_pause_before_a_dial_is_short_and_never_nothing(failures: int, draw: float) -> None:
+    assert 0.02 < redial_seconds(failures, draw=draw) <= 0.5
+
+
+def test_a_cancelled_attempt_whose_call_had_not_begun_is_released() -> None:
+    async def scenario(world: World) -> None:
+        world.images.seconds = 100.0
+        link = await world.schedulers.link()
+        link.assign(assignment(inline=False))
+        await link.until(lambda: link.stages)
+        link.say(cancels=[assignment().attempt_id])
+
+        outcome = await link.outcome()
+
+        assert isinstance(outcome.verdict, Released)
+        assert not outcome.paid
+
+    in_world(scenario)
+
+
+def test_a_cancellation_in_the_same_message_as_the_assignment_takes_effect() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.say(assignments=[assignment()], cancels=[assignment().attempt_id])
+
+        outcome = await link.outcome()
+
+        assert isinstance(outcome.verdict, Released)
+        assert world.model.requests == []
+
+    in_world(scenario)
+
+
+def test_a_withdrawn_attempt_goes_back_without_an_outcome_if_its_call_has_not_begun() -> None:
+    async def scenario(world: World) -> None:
+        world.images.seconds = 100.0
+        link = await world.schedulers.link()
+        link.assign(assignment(inline=False))
+        await link.until(lambda: link.stages)
+        link.say(withdraws=[assignment().attempt_id])
+
+        await link.until(lambda: link.messages[-1].withdrawn)
+        assert link.messages[-1].withdrawn == [assignment().attempt_id]
+        await link.until(lambda: link.credits[-1] == (3, 1))
+        assert link.outcomes == []
+        assert world.attempts.held == set()
+
+    in_world(scenario)
+
+
+def test_a_withdrawn_attempt_whose_call_has_begun_goes_on() -> None:
+    async def scenario(world: World) -> None:
+        world.model.respond = lambda _: after(5, ModelAnswer(text='{"total": 1}', finish_reason="STOP"))
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        await world.model.called.wait()
+        link.say(withdraws=[assignment().attempt_id])
+
+        outcome = await link.outcome()
+
+        assert isinstance(outcome.verdict, Succeeded)
+        assert not any(message.withdrawn for message in link.messages)
+
+    in_world(scenario)
+
+
+def test_a_withdrawal_of_what_never_arrived_is_confirmed() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.say(withdraws=[assignment().attempt_id])
+
+        await link.until(lambda: any(message.withdrawn for message in link.messages))
+
+    in_world(scenario)
+
+
+def test_a_drain_means_zero_credit_until_the_next_stream() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.say(drain="Maintenance.")
+        await link.until(lambda: link.credits[-1] == (0, 0))
+        link.break_off()
+
+        again = await world.schedulers.link(2)
+        await again.until(lambda: again.credits)
+        assert again.credits == [(3, 0)]
+
+    in_world(scenario)
+
+
+def test_outcomes_of_dead_executors_are_adopted_and_reported() -> None:
+    orphan = Outcome(attempt_id=assignment(9).attempt_id, verdict=Succeeded("{}"), finish_time=EPOCH)
+
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+
+        assert await link.outcome() == orphan
+        link.say(acknowledged=[orphan.attempt_id])
+        await world.reporter.flush()
+
+    async def main() -> None:
+        spool = FakeSpool(adopted=[PickleCodec().encode(orphan)])
+        async with World(spool=spool).running() as world:
+            await scenario(world)
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0.5, 6.0])
+def test_a_spool_that_cannot_be_opened_means_zero_credit_until_it_can(seconds: float) -> None:
+    async def main() -> None:
+        spool = FakeSpool()
+        spool.broken = True
+        async with World(spool=spool).running() as world:
+            link = await world.schedulers.link()
+            assert link.credits == [(0, 0)]
+            await asyncio.sleep(seconds)
+            spool.broken = False
+            await link.until(lambda: link.credits[-1] == (3, 0))
+
+    run(main())
+
+
+def test_a_spool_that_cannot_be_written_stops_new_work_and_loses_no_outcome() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        world.spool.broken = True
+        link.assign(assignment())
+
+        outcome = await link.outcome()
+        await link.until(lambda: link.credits[-1] == (0, 1))
+        assert world.spool.kept == {}
+
+        world.spool.broken = False
+        await link.until(lambda: link.credits[-1] == (3, 1))
+        assert list(world.spool.kept) == [outcome.attempt_id]
+
+    in_world(scenario)
+
+
+def test_unacknowledged_outcomes_that_pile_up_stop_new_work() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        outcome = await link.outcome()
+        await link.until(lambda: link.credits[-1] == (0, 1))
+
+        link.say(acknowledged=[outcome.attempt_id])
+        await link.until(lambda: link.credits[-1] == (3, 1))
+
+    in_world(scenario, max_unacknowledged_bytes=10)
+
+
+def test_a_stop_releases_what_was_not_called_and_lets_calls_end() -> None:
+    timeout = datetime.timedelta(seconds=300)
+
+    async def scenario(world: World) -> None:
+        world.model.respond = lambda _: after(60, ModelAnswer(text='{"total": 1}', finish_reason="STOP"))
+        world.images.seconds = 100.0
+        link = await world.schedulers.link()
+        link.assign(assignment(1, timeout=timeout), assignment(2, inline=False))
+        await world.model.called.wait()
+        world.attempts.release_uncalled("The executor is stopping.")
+        await world.attempts.finished()
+
+        assert {outcome.attempt_id: type(outcome.verdict) for outcome in link.outcomes} == {
+            assignment(1).attempt_id: Succeeded,
+            assignment(2).attempt_id: Released,
+        }
+
+    in_world(scenario)
+
+
+def test_a_call_that_outlives_the_stop_is_released_as_paid() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        await world.model.called.wait()
+        world.attempts.release_all("The executor stopped.")
+
+        outcome = await link.outcome()
+
+        assert (outcome.verdict, outcome.paid) == (Released("The executor stopped."), True)
+
+    in_world(scenario, model=FakeModel(for_ever))

@@ -1,16 +1,19 @@
 """The stores that must behave alike."""
 
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from stores import FakeTime
+from stores import Age, FakeTime
 
 from runtime.clock import SystemClock
 from scheduler.memory_store import MemoryStore
 from scheduler.ports import Store, StoreClock
 from scheduler.postgres.store import PostgresStore, open_store
+
+# The times that stores compare with the present.
+_TIMES = (("idempotency_keys", "create_time"), ("executors", "last_seen"), ("queue", "due_time"))
 
 
 @pytest.fixture
@@ -43,22 +46,23 @@ def time(store: Store) -> StoreClock:
 
 
 @pytest.fixture
-def age_request_ids(store: Store, request: pytest.FixtureRequest) -> Callable[[datetime.timedelta], Awaitable[None]]:
-    """Make all known request ids older; the time of a database cannot be moved, what it stored can."""
+def age(store: Store, request: pytest.FixtureRequest) -> Age:
+    """Let time pass: the time of a database cannot be moved, but what is stored in it can be made older."""
     if isinstance(store, MemoryStore):
         fake_time: FakeTime = request.getfixturevalue("fake_time")
 
-        async def age(by: datetime.timedelta) -> None:
+        async def move_clock(by: datetime.timedelta) -> None:
             fake_time.pass_by(by.total_seconds())
 
-        return age
+        return move_clock
     url: str = request.getfixturevalue("database_url")
 
-    async def age_rows(by: datetime.timedelta) -> None:
+    async def move_rows(by: datetime.timedelta) -> None:
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute("UPDATE idempotency_keys SET create_time = create_time - $1::interval", by)
+            for table, column in _TIMES:
+                await connection.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)
         finally:
             await connection.close()
 
-    return age_rows
+    return move_rows

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+from collections.abc import Awaitable, Callable
 
 from runtime.randomness import SystemRandomness
 from scheduler.job_ids import JobIds
@@ -18,6 +19,8 @@ from scheduler.ports import (
     Store,
     StoreClock,
 )
+
+Age = Callable[[datetime.timedelta], Awaitable[None]]
 
 CLIENT = "client"
 LANE = "gemini/gemini-3.8-flash"

@@ -4,7 +4,7 @@ import asyncio
 import datetime
 from collections.abc import Sequence
 
-from stores import CLIENT, LANE, back, claim, new_job, see, submit, success
+from stores import CLIENT, LANE, Age, back, claim, new_job, see, submit, success
 
 from scheduler.jobs import JobState, Stage
 from scheduler.ports import ClaimedJob, Slots, Store, StoreClock
@@ -117,7 +117,19 @@ async def test_a_job_that_is_due_stands_at_its_old_place(store: Store, time: Sto
     claimed = await claim(store)
 
     assert ids(claimed) == [first, second]
-    assert claimed[0].queued_time > job.start_time
+
+
+async def test_a_job_waits_since_it_fell_due(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 2, 2)
+    [first] = await claim(store, 1)
+    await store.give_back([back(first.attempt_id, time, after_seconds=-1)])
+    [between] = await claim(store)
+    await store.promote_due()
+
+    [again] = await claim(store)
+
+    # Both are times of the store, so that they can be compared.
+    assert between.start_time < again.queued_time < again.start_time
 
 
 async def test_a_job_that_is_not_due_is_not_claimed(store: Store, time: StoreClock) -> None:
@@ -129,6 +141,18 @@ async def test_a_job_that_is_not_due_is_not_claimed(store: Store, time: StoreClo
 
     assert await claim(store) == []
     assert await store.lane_heads(thorough=True) == []
+
+
+async def test_a_job_is_claimed_again_after_its_time_has_come(store: Store, time: StoreClock, age: Age) -> None:
+    [job_id] = await submit(store, time)
+    [job] = await claim(store)
+    await store.give_back([back(job.attempt_id, time, charged=True, after_seconds=60)])
+
+    await age(datetime.timedelta(seconds=61))
+    assert await claim(store) == []
+    assert await store.promote_due() is None
+
+    assert ids(await claim(store)) == [job_id]
 
 
 async def test_promotion_tells_the_earliest_time_that_is_still_to_come(store: Store, time: StoreClock) -> None:

@@ -2,13 +2,12 @@
 
 import datetime
 
-from stores import CLIENT, LANE, back, claim, connect, executor, new_job, see, submit, success
+from stores import CLIENT, LANE, Age, back, claim, connect, executor, new_job, see, submit, success
 
 from scheduler.jobs import JobState
 from scheduler.ports import AttemptId, RunningJob, Store, StoreClock
 
-# The time of a database cannot be moved. So an executor that just gave a sign of life has been silent for NOTHING, and
-# for an HOUR it has not.
+# An executor that just gave a sign of life has been silent for NOTHING, but not for an HOUR.
 NOTHING = datetime.timedelta(0)
 HOUR = datetime.timedelta(hours=1)
 
@@ -98,6 +97,18 @@ async def test_a_lost_executor_that_dials_again_keeps_what_nobody_gave_back(stor
     assert set(await store.declare_lost(HOUR)) == set()
 
 
+async def test_a_job_that_runs_again_for_an_executor_that_came_back_is_not_lost(store: Store, time: StoreClock) -> None:
+    await submit(store, time)
+    [lost] = await claim(store, session=await connect(store))
+    await store.declare_lost(NOTHING)
+    await store.give_back([back(lost.attempt_id, time)])
+
+    [again] = await claim(store, session=await connect(store))
+
+    assert set(await store.declare_lost(HOUR)) == set()
+    assert set(await store.find_running([again.attempt_id])) == {again.attempt_id}
+
+
 async def test_what_an_executor_held_is_lost_with_its_newer_session(store: Store, time: StoreClock) -> None:
     session = await connect(store)
     await submit(store, time)
@@ -105,6 +116,43 @@ async def test_what_an_executor_held_is_lost_with_its_newer_session(store: Store
     await connect(store, held=(job.attempt_id,))
 
     assert set(await store.declare_lost(NOTHING)) == {job.attempt_id}
+
+
+async def test_a_sign_of_life_keeps_an_executor_and_what_it_runs(store: Store, time: StoreClock, age: Age) -> None:
+    await submit(store, time, 2, 2)
+    for executor_id in ("e1", "e2"):
+        await connect(store, executor_id)
+    await claim(store, 1, executor_id="e1")
+    [silent] = await claim(store, 1, executor_id="e2")
+
+    await age(2 * HOUR)
+    assert await store.touch("e1", 1)
+
+    assert set(await store.served_lanes(HOUR)) == {"gemini/*"}
+    assert set(await store.declare_lost(HOUR)) == {silent.attempt_id}
+    assert await store.touch("e1", 1)
+    assert not await store.touch("e2", 1)
+
+
+async def test_an_executor_that_is_silent_serves_no_lane_long_before_it_is_lost(store: Store, age: Age) -> None:
+    await connect(store)
+
+    await age(2 * HOUR)
+
+    assert set(await store.served_lanes(HOUR)) == set()
+    assert set(await store.served_lanes(3 * HOUR)) == {"gemini/*"}
+
+
+async def test_what_a_lost_session_ran_is_told_although_its_executor_dialled_again(
+    store: Store, time: StoreClock
+) -> None:
+    session = await connect(store)
+    await submit(store, time)
+    [job] = await claim(store, session=session)
+    await store.declare_lost(NOTHING)
+    await connect(store)
+
+    assert set(await store.declare_lost(HOUR)) == {job.attempt_id}
 
 
 async def test_only_the_executors_that_are_silent_are_lost(store: Store, time: StoreClock) -> None:

@@ -225,6 +225,7 @@ async def test_the_cost_of_a_job_is_that_of_all_its_attempts(store: Store, time:
     assert done.result is not None
     assert done.result.cost_usd == pytest.approx(0.75)
     assert [attempt.cost_usd for attempt in done.attempts] == [0.5, 0.25]
+    assert [attempt.start_time for attempt in done.attempts] == [first.start_time, second.start_time]
     assert done.start_time == first.start_time
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from store_record import ExpectedExecutor, Record
 from stores import CLIENT, LANE, FakeTime, back, connect, executor, failure, new_job, success
 
@@ -18,8 +18,8 @@ from scheduler.jobs import Job, JobState, NewJob
 from scheduler.memory_store import MemoryStore
 from scheduler.ports import AttemptId, FinalRecord, JobQuery, Slots
 
-SILENCE = datetime.timedelta(seconds=10)
-LONGEST_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 20
+EXECUTOR_IDS = ("e1", "e2")
 
 Answer = TypeVar("Answer")
 
@@ -40,7 +40,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     submissions: Bundle[NewJob] = Bundle("submissions")
     attempts: Bundle[AttemptId] = Bundle("attempts")
-    executor_ids = st.sampled_from(["e1", "e2", "e3"])
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,27 +48,26 @@ class StoreMachine(RuleBasedStateMachine):
         self.record = Record()
         self.ended: dict[str, Job] = {}
 
-    @rule(target=submissions, ranks=st.lists(st.integers(1, 3), min_size=1, max_size=4))
+    @initialize(target=submissions, ranks=st.lists(st.integers(1, 3), min_size=3, max_size=6))
+    def begin(self, ranks: list[int]) -> MultipleResults[NewJob]:
+        for executor_id in EXECUTOR_IDS:
+            self.dial(executor_id, keeps=set(), returns=False)
+        return multiple(*self._submit(ranks))
+
+    @rule(target=submissions, ranks=st.lists(st.integers(1, 3), min_size=1, max_size=2))
     def submit(self, ranks: list[int]) -> MultipleResults[NewJob]:
-        first = len(self.record.jobs)
-        jobs = [new_job(self.time, request_id=f"r{first + n}", priority=rank) for n, rank in enumerate(ranks)]
-
-        assert answer(self.store.insert_jobs(CLIENT, jobs)) == [job.job_id for job in jobs]
-
-        for job in jobs:
-            self.record.accept(job.job_id, job.spec.priority)
-        return multiple(*jobs)
+        return multiple(*self._submit(ranks))
 
     @rule(known=submissions)
     def submit_again(self, known: NewJob) -> None:
         assert answer(self.store.insert_jobs(CLIENT, [known])) == [known.job_id]
 
-    @rule(target=attempts, counts=st.tuples(*[st.integers(0, 3)] * 3), max_rank=st.integers(1, 3))
+    @rule(target=attempts, counts=st.tuples(st.integers(0, 2), st.integers(1, 4)), max_rank=st.sampled_from([3, 2, 1]))
     def claim(self, counts: tuple[int, ...], max_rank: int) -> MultipleResults[AttemptId]:
         """Claim for the latest sessions, also for those that are lost: the dispatcher may not know yet."""
         slots = [
             Slots(executor_id, known.session, count)
-            for (executor_id, known), count in zip(self.record.executors.items(), counts, strict=False)
+            for (executor_id, known), count in zip(self.record.executors.items(), counts, strict=True)
         ]
 
         return multiple(*self._claim(slots, max_rank))
@@ -84,15 +82,15 @@ class StoreMachine(RuleBasedStateMachine):
     def fail(self, attempt: AttemptId) -> None:
         self._finish(failure(attempt, self.time), taken=self.record.runs(attempt))
 
-    @rule(
-        attempt=attempts,
-        charged=st.booleans(),
-        after_seconds=st.none() | st.integers(min_value=-1, max_value=LONGEST_WAIT_SECONDS),
-    )
-    def give_back(self, attempt: AttemptId, charged: bool, after_seconds: int | None) -> None:
+    @rule(attempt=attempts, charged=st.booleans(), after_seconds=st.integers(-1, LONGEST_WAIT_SECONDS))
+    def retry(self, attempt: AttemptId, charged: bool, after_seconds: int) -> None:
         self._give_back([attempt], charged=charged, after_seconds=after_seconds)
 
-    @rule(executor_id=executor_ids, keeps=st.sets(st.integers(0, 3)), returns=st.booleans())
+    @rule(attempt=attempts)
+    def release(self, attempt: AttemptId) -> None:
+        self._give_back([attempt])
+
+    @rule(executor_id=st.sampled_from(EXECUTOR_IDS), keeps=st.sets(st.integers(0, 3)), returns=st.booleans())
     def dial(self, executor_id: str, keeps: set[int], returns: bool) -> None:
         running = self.record.running_on(executor_id)
         held = {attempt for index, attempt in enumerate(running) if index in keeps}
@@ -109,19 +107,22 @@ class StoreMachine(RuleBasedStateMachine):
         if returns:
             self._give_back(registration.orphaned)
 
-    @rule(executor_id=executor_ids)
+    @rule(executor_id=st.sampled_from(EXECUTOR_IDS))
     def beat(self, executor_id: str) -> None:
-        known = self.record.executors.get(executor_id, ExpectedExecutor(0, self.time.now()))
+        known = self.record.executors[executor_id]
 
+        assert not answer(self.store.touch(executor_id, known.session - 1))
         assert answer(self.store.touch(executor_id, known.session)) == known.lives
         if known.lives:
             known.last_seen = self.time.now()
 
-    @rule(returns=st.booleans())
-    def rescue(self, returns: bool) -> None:
-        lost = answer(self.store.declare_lost(SILENCE))
+    @rule(silent_seconds=st.sampled_from([0, 5, 10]), returns=st.booleans())
+    def rescue(self, silent_seconds: int, returns: bool) -> None:
+        silent_for = datetime.timedelta(seconds=silent_seconds)
 
-        assert set(lost) == self.record.lose(self.time.now() - SILENCE)
+        lost = answer(self.store.declare_lost(silent_for))
+
+        assert set(lost) == self.record.lose(self.time.now() - silent_for)
         if returns:
             self._give_back(lost)
 
@@ -150,16 +151,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert sorted(ids) == sorted(self.record.in_state(state))
 
     @invariant()
-    def jobs_know_their_attempts_and_retries(self) -> None:
-        for job_id, job in self._jobs().items():
-            expected = self.record.jobs[job_id]
-            assert (job.attempt, job.retry_count) == (expected.attempt, expected.retry_count)
-            assert (job.executor_id, job.next_attempt_time) == (expected.executor_id, expected.due_time)
-
-    @invariant()
-    def jobs_that_ended_never_change(self) -> None:
+    def jobs_know_their_attempts_and_never_change_after_their_end(self) -> None:
         jobs = self._jobs()
 
+        for job_id, expected in self.record.jobs.items():
+            job = jobs[job_id]
+            assert (job.attempt, job.retry_count) == (expected.attempt, expected.retry_count)
+            assert (job.executor_id, job.next_attempt_time) == (expected.executor_id, expected.due_time)
         assert {job_id: jobs[job_id] for job_id in self.ended} == self.ended
 
     @invariant()
@@ -187,6 +185,16 @@ class StoreMachine(RuleBasedStateMachine):
             self._finish(success(attempt, self.time), taken=True)
 
         assert all(job.state.is_final for job in self._jobs().values())
+
+    def _submit(self, ranks: list[int]) -> list[NewJob]:
+        first = len(self.record.jobs)
+        jobs = [new_job(self.time, request_id=f"r{first + n}", priority=rank) for n, rank in enumerate(ranks)]
+
+        assert answer(self.store.insert_jobs(CLIENT, jobs)) == [job.job_id for job in jobs]
+
+        for job in jobs:
+            self.record.accept(job.job_id, job.spec.priority)
+        return jobs
 
     def _claim(self, slots: Sequence[Slots], max_rank: int) -> list[AttemptId]:
         claimed = answer(self.store.claim(LANE, slots, max_rank=max_rank, thorough=False))
@@ -226,4 +234,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestTheStoreInMemory = StoreMachine.TestCase
-TestTheStoreInMemory.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTheStoreInMemory.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

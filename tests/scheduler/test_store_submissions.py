@@ -2,10 +2,9 @@
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable
 
 import pytest
-from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, back, claim, new_job, see, submit, success
+from stores import CLIENT, IMAGE, Age, IMAGE_REF, NEW_IMAGE, back, claim, new_job, see, submit, success
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import JobState
@@ -69,18 +68,19 @@ async def test_a_batch_stores_what_is_new_and_names_what_is_known(store: Store, 
     assert await stored(store) == [known.job_id, fresh.job_id, anonymous.job_id]
 
 
-async def test_a_request_id_is_known_for_a_day(
-    store: Store, time: StoreClock, age_request_ids: Callable[[datetime.timedelta], Awaitable[None]]
-) -> None:
-    first, within, after = (new_job(time, request_id="r") for _ in range(3))
+async def test_a_request_id_is_known_for_a_day(store: Store, time: StoreClock, age: Age) -> None:
+    first = new_job(time, request_id="r")
     await store.insert_jobs(CLIENT, [first])
 
-    await age_request_ids(datetime.timedelta(hours=23))
-    assert await store.insert_jobs(CLIENT, [within]) == [first.job_id]
-    await age_request_ids(datetime.timedelta(hours=2))
-    assert await store.insert_jobs(CLIENT, [after]) == [after.job_id]
+    await age(datetime.timedelta(hours=23))
+    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r")]) == [first.job_id]
+    await age(datetime.timedelta(hours=2))
+    second = new_job(time, request_id="r", spec_hash=b"other")
+    assert await store.insert_jobs(CLIENT, [second]) == [second.job_id]
+    await age(datetime.timedelta(hours=23))
+    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r", spec_hash=b"other")]) == [second.job_id]
 
-    assert await stored(store) == [first.job_id, after.job_id]
+    assert await stored(store) == [first.job_id, second.job_id]
 
 
 async def test_a_request_id_with_another_spec_stores_nothing(store: Store, time: StoreClock) -> None:

@@ -1,30 +1,61 @@
 """Draws business documents whose true content is known: a receipt, an invoice, a form. The same seed, the same bytes."""
 
-import io
+import datetime
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from devkit.page import Colour, Page
 
-_INK = (25, 25, 35)
-_FAINT = (120, 120, 130)
-_PAPER = (252, 251, 247)
 _ACCENTS = ((30, 80, 140), (140, 50, 40), (30, 110, 70), (100, 60, 130))
 
-_SHOPS = ("Corner Bakery", "Harbour Books", "Green Grocer", "Station Kiosk", "Old Mill Cafe")
-_COMPANIES = ("Northwind Tools", "Blue Heron Printing", "Granite Office Supply", "Lakeside Catering")
-_GOODS = (
-    ("Rye bread", 380),
-    ("Espresso", 240),
-    ("Notebook A5", 650),
-    ("Apples, 1 kg", 299),
-    ("Olive oil", 1_190),
-    ("Batteries AA", 549),
-    ("Street map", 790),
-    ("Cheese, 200 g", 425),
+_SHOPS = {
+    "Corner Bakery": (
+        ("Rye bread", 380),
+        ("Butter croissant", 210),
+        ("Espresso", 240),
+        ("Apple tart", 425),
+        ("Orange juice", 330),
+        ("Sesame bagel", 185),
+    ),
+    "Harbour Books": (
+        ("Street map", 790),
+        ("Notebook A5", 650),
+        ("Bookmark", 125),
+        ("Sea chart", 2_490),
+        ("Bird guide", 1_895),
+        ("Crime novel", 1_199),
+    ),
+    "Green Grocer": (
+        ("Apples, 1 kg", 299),
+        ("Olive oil", 1_190),
+        ("Cheese, 200 g", 425),
+        ("Tomatoes, 500 g", 249),
+        ("Fresh basil", 179),
+        ("Potatoes, 2 kg", 398),
+    ),
+}
+_STREETS = ("Quay Street", "Mill Lane", "Station Road", "Orchard Way")
+_PAID_BY = ("CARD", "CASH")
+
+_COMPANIES = ("Granite Desk Supply", "Two Herons Printing", "Lakeside Tooling", "Old Ferry Logistics")
+_SERVICES = (
+    ("Toner cartridge, black", 6_490),
+    ("Copy paper A4, box of 5", 2_795),
+    ("Desk lamp, LED", 4_950),
+    ("Office chair, grey", 18_900),
+    ("Letterheads, 500 sheets", 8_640),
+    ("Delivery and set-up", 5_500),
+    ("Maintenance, per hour", 7_200),
+    ("Storage box, 60 l", 1_385),
 )
+
+_CAUSES = ("water", "fire", "storm", "theft")
+_ROOMS = ("Kitchen", "Cellar", "Workshop", "Living room")
+
 _TAX_PERCENT = 20
+_PAYMENT_TIME = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,209 +75,211 @@ class Document:
     prompt: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    name: str
+    quantity: int
+    price_cents: int
+
+    @property
+    def cents(self) -> int:
+        return self.quantity * self.price_cents
+
+
 def receipt(seed: int) -> Document:
-    """Draw a shop's receipt."""
+    """Draw a shop's receipt; its prices contain the tax."""
     draw = random.Random(f"receipt {seed}")
-    lines = _lines(draw, count=draw.randint(3, 6))
-    total = sum(quantity * price for _, quantity, price in lines)
-    shop, date, number = draw.choice(_SHOPS), _date(draw), f"{draw.randint(1000, 9999)}"
-    page = _Page(560, 420 + 46 * len(lines), accent=draw.choice(_ACCENTS))
-    page.text(shop, size=40, accent=True, centred=True)
-    page.text(f"Receipt {number}    {date}", size=22, faint=True, centred=True)
-    page.rule()
-    for name, quantity, price in lines:
-        page.row(f"{quantity} x {name}", _money(quantity * price))
-    page.rule()
-    page.row("TOTAL", _money(total), size=34)
-    page.row(f"incl. {_TAX_PERCENT}% tax", _money(_tax_within(total)), size=20)
-    page.text("Thank you!", size=24, faint=True, centred=True)
-    content: dict[str, object] = {
+    shop = draw.choice(tuple(_SHOPS))
+    items = _items(draw, _SHOPS[shop], most=6)
+    total = sum(item.cents for item in items)
+    content = {
         "shop": shop,
-        "date": date,
-        "number": number,
-        "items": [{"name": name, "quantity": quantity, "cents": quantity * price} for name, quantity, price in lines],
+        "address": f"{draw.randint(1, 99)} {draw.choice(_STREETS)}",
+        "number": f"{draw.randint(1, 9999):04}",
+        "date": _date(draw).isoformat(),
+        "time": f"{draw.randint(8, 19):02}:{draw.randint(0, 59):02}",
+        "items": _listed(items),
         "total_cents": total,
+        "tax_cents": _rounded(total * _TAX_PERCENT, 100 + _TAX_PERCENT),
+        "paid_by": draw.choice(_PAID_BY),
     }
     properties = {
-        "shop": {"type": "string"},
-        "date": {"type": "string", "description": "YYYY-MM-DD"},
-        "number": {"type": "string"},
+        **dict.fromkeys(("shop", "address", "number"), _text()),
+        "date": _text("YYYY-MM-DD"),
+        "time": _text("HH:MM"),
         "items": _items_schema(),
-        "total_cents": {"type": "integer", "minimum": 0},
+        "total_cents": _cents(),
+        "tax_cents": _cents(),
+        "paid_by": {"type": "string", "enum": list(_PAID_BY)},
     }
-    return _document(f"receipt {seed}", page, content, properties, "Read this receipt. Give amounts in whole cents.")
+    page = _draw_receipt(content, items, accent=draw.choice(_ACCENTS))
+    return _document("receipt", seed, page, content, properties)
 
 
 def invoice(seed: int) -> Document:
-    """Draw a company's invoice."""
+    """Draw a company's invoice; its prices are without the tax."""
     draw = random.Random(f"invoice {seed}")
-    lines = _lines(draw, count=draw.randint(3, 7))
-    net = sum(quantity * price for _, quantity, price in lines)
-    tax = net * _TAX_PERCENT // 100
     sender, receiver = draw.sample(_COMPANIES, 2)
-    date, number = _date(draw), f"{draw.randint(2024, 2026)}-{draw.randint(1, 9999):04}"
-    account = f"XX{draw.randint(10, 99)} " + " ".join(f"{draw.randint(0, 9999):04}" for _ in range(4))
-    page = _Page(800, 720 + 46 * len(lines), accent=draw.choice(_ACCENTS))
-    page.text(sender, size=42, accent=True)
-    page.text("INVOICE", size=30)
-    page.row("Number", number)
-    page.row("Date", date)
-    page.row("Bill to", receiver)
-    page.rule()
-    for name, quantity, price in lines:
-        page.row(f"{quantity} x {name} at {_money(price)}", _money(quantity * price))
-    page.rule()
-    page.row("Net", _money(net))
-    page.row(f"Tax {_TAX_PERCENT}%", _money(tax))
-    page.row("Amount due", _money(net + tax), size=34)
-    page.text(f"Please pay to {account}", size=22, faint=True)
-    content: dict[str, object] = {
+    items = _items(draw, _SERVICES, most=7)
+    date = _date(draw)
+    net = sum(item.cents for item in items)
+    tax = _rounded(net * _TAX_PERCENT, 100)
+    content = {
         "sender": sender,
         "receiver": receiver,
-        "number": number,
-        "date": date,
-        "items": [{"name": name, "quantity": quantity, "cents": quantity * price} for name, quantity, price in lines],
+        "number": f"{date.year}-{draw.randint(1, 9999):04}",
+        "date": date.isoformat(),
+        "due_date": (date + _PAYMENT_TIME).isoformat(),
+        "account": f"XX{draw.randint(10, 98)} " + " ".join(f"{draw.randint(0, 9999):04}" for _ in range(4)),
+        "items": _listed(items),
         "net_cents": net,
         "tax_cents": tax,
         "due_cents": net + tax,
-        "account": account,
     }
-    cents = {"type": "integer", "minimum": 0}
-    properties = {
-        **{name: {"type": "string"} for name in ("sender", "receiver", "number", "date")},
+    properties: dict[str, object] = {
+        **dict.fromkeys(("sender", "receiver", "number"), _text()),
+        **dict.fromkeys(("date", "due_date"), _text("YYYY-MM-DD")),
+        "account": _text("With its spaces"),
         "items": _items_schema(),
-        "net_cents": cents,
-        "tax_cents": cents,
-        "due_cents": cents,
-        "account": {"type": "string"},
+        **dict.fromkeys(("net_cents", "tax_cents", "due_cents"), _cents()),
     }
-    return _document(f"invoice {seed}", page, content, properties, "Read this invoice. Give amounts in whole cents.")
+    page = _draw_invoice(content, items, accent=draw.choice(_ACCENTS))
+    return _document("invoice", seed, page, content, properties)
 
 
 def form(seed: int) -> Document:
-    """Draw a filled-in form with tick boxes."""
+    """Draw a filled-in form with fields and tick boxes."""
     draw = random.Random(f"form {seed}")
-    policy, date = f"P-{draw.randint(100_000, 999_999)}", _date(draw)
-    cause = draw.choice(("water", "fire", "storm", "theft"))
-    damage = draw.randint(50, 5_000) * 100
-    injured, photos = draw.random() < 0.3, draw.random() < 0.6
-    page = _Page(760, 900, accent=draw.choice(_ACCENTS))
-    page.text("Damage report", size=42, accent=True)
-    page.text("Fill in with block letters", size=20, faint=True)
-    page.rule()
-    page.row("Policy number", policy)
-    page.row("Date of damage", date)
-    page.row("Estimated damage", _money(damage))
-    page.rule()
-    page.text("Cause", size=26)
-    for choice in ("water", "fire", "storm", "theft"):
-        page.tick_box(choice, ticked=choice == cause)
-    page.rule()
-    page.tick_box("Somebody was injured", ticked=injured)
-    page.tick_box("Photographs are enclosed", ticked=photos)
-    content: dict[str, object] = {
-        "policy_number": policy,
-        "date": date,
-        "cause": cause,
-        "damage_cents": damage,
-        "injured": injured,
-        "photographs": photos,
+    content = {
+        "policy_number": f"P-{draw.randint(100_000, 999_999)}",
+        "date": _date(draw).isoformat(),
+        "room": draw.choice(_ROOMS),
+        "damage_cents": draw.randint(50, 5_000) * 100,
+        "cause": draw.choice(_CAUSES),
+        "injured": draw.random() < 0.3,
+        "photographs": draw.random() < 0.6,
     }
-    properties = {
-        "policy_number": {"type": "string"},
-        "date": {"type": "string", "description": "YYYY-MM-DD"},
-        "cause": {"type": "string", "enum": ["water", "fire", "storm", "theft"]},
-        "damage_cents": {"type": "integer", "minimum": 0},
+    properties: dict[str, object] = {
+        "policy_number": _text(),
+        "date": _text("YYYY-MM-DD"),
+        "room": _text(),
+        "damage_cents": _cents(),
+        "cause": {"type": "string", "enum": list(_CAUSES)},
         "injured": {"type": "boolean"},
         "photographs": {"type": "boolean"},
     }
-    return _document(f"form {seed}", page, content, properties, "Read this form. Give amounts in whole cents.")
+    page = _draw_form(content, accent=draw.choice(_ACCENTS))
+    return _document("form", seed, page, content, properties)
 
 
-class _Page:
-    """A sheet that is written from top to bottom."""
-
-    _MARGIN = 48
-
-    def __init__(self, width: int, height: int, *, accent: tuple[int, int, int]) -> None:
-        self._image = Image.new("RGB", (width, height), _PAPER)
-        self._draw = ImageDraw.Draw(self._image)
-        self._accent = accent
-        self._width = width
-        self._top = self._MARGIN
-
-    def text(self, text: str, *, size: int, accent: bool = False, faint: bool = False, centred: bool = False) -> None:
-        font = ImageFont.load_default(size)
-        left = (self._width - self._draw.textlength(text, font)) / 2 if centred else self._MARGIN
-        colour = self._accent if accent else _FAINT if faint else _INK
-        self._draw.text((left, self._top), text, font=font, fill=colour)
-        self._top += int(size * 1.6)
-
-    def row(self, left: str, right: str, *, size: int = 26) -> None:
-        font = ImageFont.load_default(size)
-        self._draw.text((self._MARGIN, self._top), left, font=font, fill=_INK)
-        edge = self._width - self._MARGIN - self._draw.textlength(right, font)
-        self._draw.text((edge, self._top), right, font=font, fill=_INK)
-        self._top += int(size * 1.7)
-
-    def rule(self) -> None:
-        self._top += 8
-        self._draw.line((self._MARGIN, self._top, self._width - self._MARGIN, self._top), fill=_FAINT, width=2)
-        self._top += 16
-
-    def tick_box(self, label: str, *, ticked: bool) -> None:
-        left, top, side = self._MARGIN, self._top, 28
-        self._draw.rectangle((left, top, left + side, top + side), outline=_INK, width=2)
-        if ticked:
-            self._draw.line((left + 5, top + 14, left + 12, top + 23), fill=self._accent, width=4)
-            self._draw.line((left + 12, top + 23, left + 25, top + 4), fill=self._accent, width=4)
-        self._draw.text((left + side + 16, top - 2), label, font=ImageFont.load_default(26), fill=_INK)
-        self._top += 46
-
-    def png(self) -> bytes:
-        buffer = io.BytesIO()
-        self._image.save(buffer, "PNG")
-        return buffer.getvalue()
+def _draw_receipt(content: Mapping[str, Any], items: Sequence[_Item], *, accent: Colour) -> Page:
+    page = Page(width=640, accent=accent)
+    page.text(content["shop"], size=44, accent=True, centred=True)
+    page.text(content["address"], size=22, faint=True, centred=True)
+    page.row(f"Receipt {content['number']}", f"{content['date']}  {content['time']}", size=24)
+    page.rule()
+    for item in items:
+        page.row(item.name, _money(item.cents))
+        if item.quantity > 1:
+            page.text(f"    {item.quantity} x {_money(item.price_cents)}", size=22, faint=True)
+    page.rule()
+    page.row("TOTAL", _money(content["total_cents"]), size=38)
+    page.row(f"incl. {_TAX_PERCENT}% tax", _money(content["tax_cents"]), size=24)
+    page.row("Paid by", content["paid_by"], size=24)
+    page.rule()
+    page.text("Thank you, come again!", size=24, faint=True, centred=True)
+    return page
 
 
-def _document(
-    name: str, page: _Page, content: dict[str, object], properties: dict[str, object], prompt: str
-) -> Document:
-    schema: dict[str, object] = {
+def _draw_invoice(content: Mapping[str, Any], items: Sequence[_Item], *, accent: Colour) -> Page:
+    page = Page(width=800, height=1100, accent=accent)
+    page.row(content["sender"], "INVOICE", size=38, accent=True)
+    page.rule()
+    page.row("Bill to", content["receiver"])
+    page.row("Invoice number", content["number"])
+    page.row("Date", content["date"])
+    page.row("Due by", content["due_date"])
+    page.space(24)
+    page.table(
+        ("Description", "Quantity", "Price", "Amount"),
+        [(item.name, str(item.quantity), _money(item.price_cents), _money(item.cents)) for item in items],
+        right_edges=(0.62, 0.8, 1.0),
+    )
+    page.row("Net", _money(content["net_cents"]))
+    page.row(f"Tax {_TAX_PERCENT}%", _money(content["tax_cents"]))
+    page.row("Amount due", _money(content["due_cents"]), size=34, accent=True)
+    page.footer(f"Please pay to account {content['account']}")
+    return page
+
+
+def _draw_form(content: Mapping[str, Any], *, accent: Colour) -> Page:
+    page = Page(width=800, height=1100, accent=accent)
+    page.text("Damage report", size=44, accent=True)
+    page.text("Fill in every field. Tick what applies.", size=22, faint=True)
+    page.rule()
+    page.field("Policy number", content["policy_number"])
+    page.field("Date of damage", content["date"])
+    page.field("Room", content["room"])
+    page.field("Estimate", _money(content["damage_cents"]))
+    page.space(16)
+    page.text("Cause (tick one)", size=26)
+    for cause in _CAUSES:
+        page.tick_box(cause.capitalize(), ticked=cause == content["cause"])
+    page.rule()
+    page.tick_box("Somebody was injured", ticked=content["injured"])
+    page.tick_box("Photographs are enclosed", ticked=content["photographs"])
+    page.footer("Send this report within 14 days of the damage.")
+    return page
+
+
+def _document(kind: str, seed: int, page: Page, content: dict[str, object], properties: dict[str, object]) -> Document:
+    return Document(
+        name=f"{kind} {seed}",
+        image_png=page.png(),
+        content=content,
+        schema=_object(properties),
+        prompt=f"Read this {kind}. Give amounts in whole cents.",
+    )
+
+
+def _object(properties: dict[str, object]) -> dict[str, object]:
+    return {
         "type": "object",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
-    return Document(name=name, image_png=page.png(), content=content, schema=schema, prompt=prompt)
 
 
 def _items_schema() -> dict[str, object]:
-    return {
-        "type": "array",
-        "minItems": 1,
-        "items": {
-            "type": "object",
-            "properties": {
-                "name": {"type": "string"},
-                "quantity": {"type": "integer", "minimum": 1},
-                "cents": {"type": "integer", "minimum": 0},
-            },
-            "required": ["name", "quantity", "cents"],
-        },
-    }
+    item = _object({"name": _text(), "quantity": {"type": "integer", "minimum": 1}, "cents": _cents()})
+    return {"type": "array", "minItems": 1, "items": item}
 
 
-def _lines(draw: random.Random, *, count: int) -> Sequence[tuple[str, int, int]]:
-    return [(name, draw.randint(1, 4), cents) for name, cents in draw.sample(_GOODS, count)]
+def _text(description: str = "") -> dict[str, object]:
+    return {"type": "string", "description": description} if description else {"type": "string"}
 
 
-def _tax_within(total: int) -> int:
-    return total * _TAX_PERCENT // (100 + _TAX_PERCENT)
+def _cents() -> dict[str, object]:
+    return {"type": "integer", "minimum": 0}
 
 
-def _date(draw: random.Random) -> str:
-    return f"{draw.randint(2024, 2026)}-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}"
+def _items(draw: random.Random, goods: Sequence[tuple[str, int]], *, most: int) -> list[_Item]:
+    chosen = draw.sample(goods, draw.randint(3, most))
+    return [_Item(name=name, quantity=draw.randint(1, 4), price_cents=cents) for name, cents in chosen]
+
+
+def _listed(items: Sequence[_Item]) -> list[dict[str, object]]:
+    return [{"name": item.name, "quantity": item.quantity, "cents": item.cents} for item in items]
+
+
+def _rounded(amount: int, divisor: int) -> int:
+    """Divide, rounding halves up."""
+    return (2 * amount + divisor) // (2 * divisor)
+
+
+def _date(draw: random.Random) -> datetime.date:
+    return datetime.date(2025, 1, 1) + datetime.timedelta(days=draw.randrange(330))
 
 
 def _money(cents: int) -> str:

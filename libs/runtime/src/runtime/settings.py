@@ -79,4 +79,4 @@ def _wrong_value(error: ValidationError, settings: type[ProgramSettings], prefix
     name = f"{prefix}{field}".upper() if field in settings.model_fields else field.upper()
     if first["type"] == "missing":
         return f"The setting {name} is required."
-    return f"The setting {name} is wrong: {first['msg']}."
+    return f"The setting {name} is wrong: {first['msg'].removeprefix('Value error, ')}."

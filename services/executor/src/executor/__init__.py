@@ -1,1 +1,1 @@
-"""The executor: receives jobs over one stream, calls Gemini, reports what came of them."""
+"""The executor: receives jobs over one stream, calls Gemini, streams results back."""

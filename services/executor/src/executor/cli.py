@@ -5,32 +5,28 @@ import sys
 
 import typer
 
-from executor import bootstrap
 from executor.settings import ExecutorSettings
 from runtime import logs, running, serving, settings
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="An executor of visionjobs: dials a scheduler, and calls Gemini for it.",
-)
+app = typer.Typer(add_completion=False, help="An executor of visionjobs: dials a scheduler, and calls Gemini for it.")
 
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Work until SIGTERM. Settings come from EXECUTOR_ variables and GEMINI_API_KEY."""
+    """Work until SIGTERM. Settings come from EXECUTOR_ variables, and GEMINI_API_KEY."""
     if context.invoked_subcommand is not None:
         return
     loaded = settings.load_or_exit(ExecutorSettings)
     if loaded.api_key is None:
-        sys.stderr.write("Set GEMINI_API_KEY (or GOOGLE_API_KEY) to a key of the Gemini API.\n")
-        raise typer.Exit(2)
+        _exit("Set GEMINI_API_KEY (or GOOGLE_API_KEY) to a key of the Gemini API.", status=2)
+    # Imported here: the provider's SDK takes seconds to import, and the health check has none to spare.
+    from executor import bootstrap  # noqa: PLC0415 - see above
+
     logs.configure(level=loaded.log_level)
     try:
         running.run(lambda stop: bootstrap.serve(loaded, stop))
     except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(1) from None
+        _exit(str(error), status=1)
 
 
 @app.command()
@@ -39,8 +35,12 @@ def healthcheck() -> None:
     loaded = settings.load_or_exit(ExecutorSettings)
     port = loaded.health_address.rpartition(":")[2]
     if not asyncio.run(serving.is_serving(f"127.0.0.1:{port}")):
-        sys.stderr.write("not serving\n")
-        raise typer.Exit(1)
+        _exit("not serving", status=1)
+
+
+def _exit(message: str, *, status: int) -> None:
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(status)
 
 
 def main() -> None:

@@ -1,89 +1,163 @@
-"""What an executor's use cases need from the outside."""
+"""What the use cases need from outside: the provider, the scheduler's stream, images, and the spool."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+import contextlib
+import datetime
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from executor.work import Assignment, AttemptId, Stage, Usage, Verdict
+from executor.work import Assignment, AttemptId, Generation, Outcome, Stage, Usage
+
+# --- the provider ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelImage:
+    """An image as the model gets it."""
+
+    data: bytes
+    mime_type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A model's text, complete and meant as an answer."""
-
-    text: str
-    usage: Usage
-    model_version: str
-    response_id: str = ""
-    finish_reason: str = ""
-
-
-class CallFailed(Exception):
-    """A call gave no usable text.
+class ModelRequest:
+    """One paid call.
 
     Attributes:
-        verdict: What that makes of the attempt.
-        answered: Whether the provider sent a 200: then it is billed.
-        usage: Tokens, if the provider told.
-        model_version: The model, if the provider told.
-        refuses_key: Whether the key is at fault: a condition of this executor, not of the job.
+        schema_json: The caller's full schema; what of it the model is told is the client's business.
+        timeout: After which nobody waits for the answer any more.
     """
 
-    def __init__(
-        self,
-        verdict: Verdict,
-        *,
-        paid: bool,
-        usage: Usage | None = None,
-        model_version: str = "",
-        refuses_key: bool = False,
-    ) -> None:
-        super().__init__(str(verdict))
-        self.verdict = verdict
-        self.paid = paid
-        self.usage = usage
-        self.model_version = model_version
-        self.refuses_key = refuses_key
+    model: str
+    prompt: str
+    system_instruction: str
+    images: tuple[ModelImage, ...]
+    schema_json: str
+    generation: Generation
+    timeout: datetime.timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswer:
+    """What a 200 said. Nothing in it is checked.
+
+    Attributes:
+        text: The first candidate's, without its thoughts.
+        finish_reason: The first candidate's; "" for none.
+        block_reason: Why the prompt was blocked; "" if it was not.
+        model_version: The model that answered.
+        response_id: The provider's name for the answer.
+        usage: None if nothing was counted.
+    """
+
+    text: str
+    finish_reason: str
+    block_reason: str = ""
+    model_version: str = ""
+    response_id: str = ""
+    usage: Usage | None = None
+
+
+class ModelError(Exception):
+    """A call that gave no answer.
+
+    ModelError
+    ├── ProviderRefused    an error status
+    ├── UnsendableRequest  it cannot be put into the provider's words; nothing was sent
+    ├── NotConnected       the provider was not reached; nothing was sent
+    ├── ConnectionBroken   sent, but the answer never came
+    └── UnreadableAnswer   a 200 that is not an answer of this API
+    """
+
+
+class ProviderRefused(ModelError):
+    """The provider answered with an error status.
+
+    Attributes:
+        status: The HTTP status.
+        body: As it came.
+        retry_after: The Retry-After header.
+    """
+
+    def __init__(self, *, status: int, body: str, retry_after: str | None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class UnsendableRequest(ModelError):
+    """The request cannot be put into the provider's words; nothing was sent."""
+
+
+class NotConnected(ModelError):
+    """The provider could not be reached; the request was not sent."""
+
+
+class ConnectionBroken(ModelError):
+    """The connection broke after the request began to be sent: it may have been billed."""
+
+
+class UnreadableAnswer(ModelError):
+    """The provider answered 200, and the body is not what its API promises.
+
+    Attributes:
+        body: As it came.
+    """
+
+    def __init__(self, message: str, *, body: str) -> None:
+        super().__init__(message)
+        self.body = body
 
 
 class ModelClient(Protocol):
-    """Calls the model."""
+    """Calls a model."""
 
-    async def analyze(self, assignment: Assignment, images: Sequence[tuple[str, bytes]]) -> Answer:
-        """Make one paid call with the images as (MIME type, bytes), within the assignment's timeout.
-
-        Raises:
-            CallFailed: No usable text came back.
-        """
+    async def analyze(self, request: ModelRequest) -> ModelAnswer:
+        """Make exactly one paid call, and no other. The caller bounds its time by cancelling it. Raises ModelError."""
         ...
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+class ImageSourceAway(Exception):
+    """The image cannot be fetched now."""
+
+
+class ImageRefused(Exception):
+    """The image will not be given to this executor."""
+
+
+class ImageSource(Protocol):
+    """Where images come from."""
+
+    async def fetch(self, sha256: str, job_id: str) -> bytes:
+        """Return an image of a job that this executor holds. Raises ImageSourceAway or ImageRefused."""
+        ...
+
+
+# --- the scheduler's stream -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Who dials, and the attempts it holds."""
+    """Who dials; `held` are the attempts from receipt of their assignment to the acknowledgement of their outcome."""
 
     executor_id: str
     host: str
     version: str
     capacity: int
-    lanes: Sequence[str]
-    held: Collection[AttemptId]
+    lanes: tuple[str, ...]
+    held: Collection[AttemptId] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Free slots, and how many assignments had arrived on this stream by then."""
+    """Free slots, and how many assignments of this stream they already account for."""
 
     free_slots: int
     assignments_received: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An assignment has arrived."""
-
-    attempt_id: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,120 +166,122 @@ class Progress:
 
     attempt_id: AttemptId
     stage: Stage
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeReport:
-    """An outcome as it stands on the spool."""
-
-    payload: bytes
+    time: datetime.datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Proof of life; every third one lists what is held."""
+    """Proof of life; `held` is None unless this one lists what is held."""
 
     number: int
-    held: Collection[AttemptId] | None
+    held: Collection[AttemptId] | None = None
 
 
-Uplink = Hello | Credit | Accepted | Progress | OutcomeReport | Heartbeat
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """What the executor says at once; the scheduler handles the fields in this order. Outcomes are encoded."""
+
+    hello: Hello | None = None
+    credit: Credit | None = None
+    accepted: Sequence[AttemptId] = ()
+    progress: Sequence[Progress] = ()
+    outcomes: Sequence[bytes] = ()
+    withdrawn: Sequence[AttemptId] = ()
+    heartbeat: Heartbeat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """The scheduler knows this executor; superseded attempts were given to others."""
+    """The executor is known; `superseded` attempts were given to others meanwhile."""
 
     session: int
-    heartbeat_seconds: float
-    superseded: Sequence[AttemptId]
+    heartbeat_interval: datetime.timedelta
+    superseded: Sequence[AttemptId] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A new attempt to make."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downlink:
+    """What the scheduler says at once, in the order in which it is handled.
 
-    assignment: Assignment
+    Attributes:
+        assignments: Work, never more than the credit.
+        acknowledged: Outcomes that are stored, or that nobody needs any more.
+        cancels: Attempts to stop.
+        withdraws: Attempts to give back if their paid call has not begun.
+        echoed: The number of a heartbeat that is stored.
+        drain: Why to take no more work; None if there is nothing to say.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class OutcomeAcks:
-    """Outcomes that are stored, or that nobody needs."""
-
-    attempts: Sequence[AttemptId]
-
-
-@dataclass(frozen=True, slots=True)
-class Cancels:
-    """Attempts to stop."""
-
-    attempts: Sequence[AttemptId]
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """A heartbeat of this number is stored."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Take no more work."""
-
-    reason: str
-
-
-Downlink = Welcome | Assigned | OutcomeAcks | Cancels | Echo | Drain
+    welcome: Welcome | None = None
+    assignments: Sequence[Assignment] = ()
+    acknowledged: Sequence[AttemptId] = ()
+    cancels: Sequence[AttemptId] = ()
+    withdraws: Sequence[AttemptId] = ()
+    echoed: int | None = None
+    drain: str | None = None
 
 
 class LinkBroken(Exception):
-    """The stream is over; the message says why."""
+    """The stream is over, or was never there; the message says why."""
 
 
 class Link(Protocol):
-    """An open stream to one scheduler."""
+    """One stream to a scheduler. One task sends, one receives."""
 
-    def send(self, *items: Uplink) -> None:
-        """Send soon, in order, many in one message. Never blocks; a broken link drops them."""
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
         ...
 
-    def receive(self) -> AsyncIterator[Sequence[Downlink]]:
-        """Yield what arrives. Raises LinkBroken at the end."""
+    async def send(self, message: Uplink) -> None:
+        """Send all of it; returns when it is on its way. Raises LinkBroken."""
+        ...
+
+    async def receive(self) -> Downlink:
+        """Wait for the next message. Raises LinkBroken."""
         ...
 
 
 class Dialer(Protocol):
-    """Opens streams."""
+    """Knows where schedulers are."""
 
-    def dial(self, address: str) -> AbstractAsyncContextManager[Link]:
-        """Dial a scheduler; failure shows as LinkBroken from `receive`."""
+    def dial(self, turn: int) -> contextlib.AbstractAsyncContextManager[Link]:
+        """Open a stream to the address whose turn it is; leaving the block closes it. Entering raises LinkBroken."""
         ...
 
 
-class ImageSource(Protocol):
-    """Fetches images of assigned jobs."""
+# --- the spool ------------------------------------------------------------------------------------------------------
 
-    async def fetch(self, job_id: str, sha256: str) -> bytes:
-        """Return the bytes; waits while no scheduler is connected. Raises ImageUnavailable if there are none."""
+
+class OutcomeCodec(Protocol):
+    """Turns outcomes into the bytes that are both spooled and sent."""
+
+    def encode(self, outcome: Outcome) -> bytes: ...
+
+    def attempt_id(self, record: bytes) -> AttemptId:
+        """Return whose outcome a record is. Raises ValueError if it is none."""
         ...
 
 
-class ImageUnavailable(Exception):
-    """An image cannot be had."""
+class SpoolUnwritable(Exception):
+    """Outcomes cannot be kept now; the message says why."""
 
 
 class Spool(Protocol):
-    """Keeps outcomes until a scheduler has stored them. All methods may block on the disk for milliseconds."""
+    """Keeps outcomes until they are acknowledged, also over the death of this process. One caller at a time."""
 
-    async def append(self, records: Sequence[tuple[AttemptId, bytes]]) -> None:
-        """Return when the records are on disk. Raises OSError."""
+    async def open(self) -> Sequence[bytes]:
+        """Get ready to write, and return what dead executors left behind; may be repeated. Raises SpoolUnwritable."""
         ...
 
-    async def acknowledge(self, attempts: Collection[AttemptId]) -> None:
-        """Forget records. Raises OSError."""
+    async def write(self, records: Sequence[tuple[AttemptId, bytes]], *, forget: Collection[AttemptId]) -> None:
+        """Keep the records, which are durable when this returns, and let go of what is acknowledged.
+
+        Raises:
+            SpoolUnwritable: No record of this call is kept for sure.
+        """
         ...
 
-    async def adopt(self) -> Sequence[tuple[AttemptId, bytes]]:
-        """Take over what dead executors left behind: it is this spool's now. Raises OSError."""
+    async def check(self) -> None:
+        """Prove that records can be written again. Raises SpoolUnwritable."""
         ...

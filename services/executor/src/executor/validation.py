@@ -1,50 +1,92 @@
-"""Checks an answer against the caller's full JSON schema."""
+"""Checks the model's answer against the caller's full JSON schema.
+
+The schema is bound to draft 2020-12 as the scheduler binds it at submission; references leave the document nowhere, and
+patterns run in time linear in the text.
+"""
 
 import json
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import jsonschema_rs
+
+MAX_COMPILED = 256
+_MAX_MESSAGE = 500
+
+
+class UnusableSchema(Exception):
+    """No answer can be checked against the schema; the message says why."""
+
+
+class InvalidOutput(Exception):
+    """The answer is not JSON, or not what the schema asks for; the message says where and why."""
+
+
+class Validator:
+    """One compiled schema."""
+
+    def __init__(self, schema: dict[str, object]) -> None:
+        """Compile it. Raises ValueError, jsonschema_rs.ValidationError among them."""
+        self._compiled = jsonschema_rs.Draft202012Validator(
+            {name: value for name, value in schema.items() if name != "$schema"},
+            pattern_options=jsonschema_rs.RegexOptions(),
+            offline=True,
+        )
+        self._decoder = json.JSONDecoder(parse_constant=_no_constant)
+        self._encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def validate(self, text: str) -> str:
+        """Return the answer as compact JSON, members in the answer's order. Raises InvalidOutput."""
+        try:
+            document = self._decoder.decode(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidOutput(f"The answer is not JSON: {error}"[:_MAX_MESSAGE]) from None
+        try:
+            self._compiled.validate(document)
+            output = self._encoder.encode(document)
+            output.encode()
+        except jsonschema_rs.ValidationError as error:
+            where = _dotted(error.instance_path)
+            raise InvalidOutput(f"{where or 'the answer'}: {error.message}"[:_MAX_MESSAGE]) from None
+        except (ValueError, RecursionError) as error:
+            # A number beyond every double, half of a surrogate pair, a document too deep.
+            raise InvalidOutput(f"The answer cannot be kept as JSON: {error}"[:_MAX_MESSAGE]) from None
+        return output
+
+
+class Validators:
+    """Compiled schemas by their text, the latest used ones kept: backends send the same few again and again."""
+
+    def __init__(self, *, max_compiled: int = MAX_COMPILED) -> None:
+        self._max_compiled = max_compiled
+        self._compiled: OrderedDict[str, Validator] = OrderedDict()
+
+    def of(self, schema_json: str) -> Validator:
+        """Return the validator of a schema. Raises UnusableSchema."""
+        validator = self._compiled.get(schema_json)
+        if validator is None:
+            validator = self._compiled[schema_json] = _compile(schema_json)
+            if len(self._compiled) > self._max_compiled:
+                self._compiled.popitem(last=False)
+        else:
+            self._compiled.move_to_end(schema_json)
+        return validator
+
+
+def _compile(schema_json: str) -> Validator:
+    try:
+        schema = json.loads(schema_json)
+        if not isinstance(schema, dict):
+            raise UnusableSchema("The schema is not a JSON object.")
+        return Validator(schema)
+    except (ValueError, RecursionError) as error:
+        raise UnusableSchema(f"The schema cannot be used: {error}"[:_MAX_MESSAGE]) from None
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
 
 
-# json.loads and json.dumps would build a codec a call, for these options.
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-_MAX_MESSAGE = 1_000
-
-
-class InvalidAnswer(Exception):
-    """The text is not JSON, or does not fit the schema; the message says where."""
-
-
-def validated(text: str, schema_json: str) -> str:
-    """Return the answer as compact JSON, its keys in the model's order.
-
-    Raises:
-        InvalidAnswer: It is not what the schema asks for.
-    """
-    try:
-        answer = _decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"The answer is not JSON: {error}") from None
-    for mismatch in _validator(schema_json).iter_errors(answer):
-        where = "".join(f"[{part!r}]" for part in mismatch.instance_path) or "its root"
-        raise InvalidAnswer(f"The answer does not fit the schema at {where}: {mismatch.message[:_MAX_MESSAGE]}")
-    output = _encoder.encode(answer)
-    try:
-        output.encode()
-    except UnicodeEncodeError:
-        raise InvalidAnswer("The answer contains half a surrogate pair, which is no text.") from None
-    return output
-
-
-@lru_cache(maxsize=256)
-def _validator(schema_json: str) -> jsonschema_rs.Draft202012Validator:
-    schema = json.loads(schema_json)
-    schema.pop("$schema", None)
-    return jsonschema_rs.Draft202012Validator(schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True)
+def _dotted(path: Sequence[str | int]) -> str:
+    """Return a path as the contract writes it: items[0].total."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")

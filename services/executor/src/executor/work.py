@@ -1,31 +1,33 @@
-"""The nouns of an executor: what it is given, what it does, and what came of it."""
+"""The executor's nouns: an assignment on its way in, an outcome on its way out.
+
+Job ids are opaque text. Spans are timedeltas, times are aware and by this machine's clock.
+"""
 
 import datetime
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-class Stage(enum.IntEnum):
-    """What an attempt is doing; the numbers are the contract's."""
-
-    STARTING = 1
-    FETCHING_IMAGE = 2
-    GEMINI_ANALYZING = 4
-    VALIDATING = 6
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptId:
-    """Names one attempt of one job."""
+class AttemptId(NamedTuple):
+    """Names one attempt: the fence of everything said about it. A tuple, because it is the key of every table."""
 
     job_id: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+class Stage(enum.IntEnum):
+    """What an attempt is doing; the numbers are the contract's."""
+
+    FETCHING_IMAGE = 2
+    GEMINI_ANALYZING = 4
+    VALIDATING = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """An image of a job: lower-case hex SHA-256 and MIME type."""
+    """An image of a job: lower-case hex SHA-256, MIME type."""
 
     sha256: str
     mime_type: str
@@ -44,25 +46,28 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One attempt to make.
+    """One step of a job to do.
 
     Attributes:
-        inline_images: Bytes of the small images by hash; the others are fetched.
-        schema_json: The full JSON schema of the answer.
-        timeout_seconds: From the start of the call.
+        attempt_id: Which attempt at it.
+        lane: Provider and model, as the scheduler counts them.
+        schema_json: The caller's full JSON schema, which the answer must satisfy.
+        inline_images: Bytes that came with the assignment, by SHA-256; the others are fetched.
+        timeout: The longest the call may take, from its start.
         traceparent: W3C trace context of the dispatch.
     """
 
     attempt_id: AttemptId
+    lane: str
     model: str
-    images: Sequence[ImageRef]
-    inline_images: Mapping[str, bytes]
     prompt: str
-    system_instruction: str
+    system_instruction: str = ""
     schema_json: str
-    generation: Generation
-    timeout_seconds: float
-    traceparent: str
+    images: tuple[ImageRef, ...]
+    inline_images: Mapping[str, bytes] = field(default_factory=dict)
+    generation: Generation = field(default_factory=Generation)
+    timeout: datetime.timedelta
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,33 +83,41 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """A valid answer."""
+    """A valid answer, as canonical JSON."""
 
     output_json: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """No valid answer. `kind` is an UPPER_SNAKE word of an open set, `retry_after_seconds` the provider's own time."""
+    """No valid answer.
+
+    Attributes:
+        kind: UPPER_SNAKE, of an open set.
+        message: For people.
+        retryable: Whether the same job may succeed later.
+        raw_answer: The provider's answer as it was, cut.
+        retry_after: The provider's own time, if it named one.
+    """
 
     kind: str
     message: str
     retryable: bool
-    retry_after_seconds: float | None = None
     raw_answer: str = ""
+    retry_after: datetime.timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled:
-    """The provider's limit was hit; the time is the provider's own."""
+    """The provider's limit was hit; `retry_after` is its own time, None if it named none."""
 
     message: str
-    retry_after_seconds: float | None
+    retry_after: datetime.timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Not begun; goes back unspent."""
+    """Goes back without blame."""
 
     message: str
 
@@ -117,15 +130,21 @@ class Outcome:
     """How an attempt ended.
 
     Attributes:
-        paid: Whether a call was begun that may have been billed: it was answered, or ended without an answer.
+        attempt_id: Which attempt.
+        verdict: How.
+        usage: What the provider counted, if it answered.
+        model_version: The model that answered, in the provider's words.
+        stage_seconds: Where the time went.
+        paid: Whether a paid call was begun, and may have been billed.
         traceparent: W3C trace context of the attempt.
+        finish_time: When.
     """
 
     attempt_id: AttemptId
     verdict: Verdict
-    finish_time: datetime.datetime
-    traceparent: str
     usage: Usage | None = None
     model_version: str = ""
     stage_seconds: Mapping[Stage, float] = field(default_factory=dict)
     paid: bool = False
+    traceparent: str = ""
+    finish_time: datetime.datetime

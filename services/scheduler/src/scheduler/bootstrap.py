@@ -178,8 +178,8 @@ class _Scheduler:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Addresses]:
-        async with asyncio.TaskGroup() as tasks, http_server.serving(self._settings.http_address) as http_address:
-            grpc_address = await self._server.start(_SERVICES)
+        grpc_address = await self._server.start(_SERVICES)
+        async with http_server.serving(self._settings.http_address) as http_address, asyncio.TaskGroup() as tasks:
             completing = tasks.create_task(self._completer.run())
             loops = [
                 tasks.create_task(self._dispatcher.run()),

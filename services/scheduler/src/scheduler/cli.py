@@ -39,8 +39,8 @@ def migrate() -> None:
     loaded = settings.load_or_exit(SchedulerSettings)
     try:
         migrations.upgrade(loaded.database_url.get_secret_value())
-    except OSError as error:
-        _exit(f"The database is away: {error}")
+    except StoreUnavailable as error:
+        _exit(str(error))
 
 
 @app.command()

@@ -111,7 +111,8 @@ class Completer:
             except Exception as error:  # noqa: BLE001 - whatever a row does to the database must not strand the others
                 if len(entries) == 1:
                     # The row itself is at fault. It is not acknowledged: the executor keeps it on its spool.
-                    _log.exception("outcome_refused_by_database", job_id=entries[0].outcome.attempt_id.job_id)
+                    job_id = entries[0].outcome.attempt_id.job_id
+                    _log.error("outcome_refused_by_database", job_id=job_id, error=repr(error))
                     return
                 _log.warning("outcomes_bisected", outcomes=len(entries), error=type(error).__name__)
                 middle = len(entries) // 2

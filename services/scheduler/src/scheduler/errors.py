@@ -32,7 +32,8 @@ class InvalidRequest(SchedulerError):
     """Some fields are bad; nothing was stored."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(f"{v.path}: {v.description}" for v in violations[:5]))
+        shown = "; ".join(f"{v.path}: {v.description}"[:300] for v in violations[:3])
+        super().__init__(shown + (f"; and {len(violations) - 3} more" if len(violations) > 3 else ""))
         self.violations = tuple(violations)
 
 
@@ -47,8 +48,9 @@ class JobNotFound(SchedulerError):
 class RequestIdReused(SchedulerError):
     """The request_id belongs to a submission with another spec."""
 
-    def __init__(self, request_id: str, job_id: str) -> None:
-        super().__init__(f"The request_id {request_id} was used for job {job_id} with another spec.")
+    def __init__(self, request_id: str, job_id: str | None) -> None:
+        where = f"for job {job_id}" if job_id else "twice in this batch,"
+        super().__init__(f"The request_id {request_id} was used {where} with another spec.")
         self.request_id = request_id
         self.job_id = job_id
 

@@ -67,7 +67,7 @@ class MemoryStore:
             if job.request_id:
                 owner = owners.setdefault(job.request_id, self._known(client_id, job.request_id) or job)
                 if owner.spec_hash != job.spec_hash:
-                    raise RequestIdReused(job.request_id, owner.job_id)
+                    raise RequestIdReused(job.request_id, owner.job_id if owner.job_id in self._rows else None)
         ids = [owners.get(job.request_id, job).job_id for job in jobs]
         for job, job_id in zip(jobs, ids, strict=True):
             if job.job_id == job_id and job_id not in self._rows:

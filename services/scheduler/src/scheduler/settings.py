@@ -3,7 +3,7 @@
 import datetime
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from runtime.settings import ProgramSettings
@@ -24,8 +24,8 @@ class SchedulerSettings(ProgramSettings):
     model_config = SettingsConfigDict(env_prefix="SCHEDULER_")
 
     database_url: SecretStr = Field(description="Any postgresql:// URL; several hosts and sslmode included.")
-    grpc_address: str = Field("127.0.0.1:50051", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
-    http_address: str = Field("127.0.0.1:8080", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
+    grpc_address: str = Field("127.0.0.1:50051", description="host:port; port 0 picks one.")
+    http_address: str = Field("127.0.0.1:8080", description="host:port; port 0 picks one.")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_MODELS, min_length=1, description="Models that jobs may name, by comma; the first is the default."
     )
@@ -44,6 +44,35 @@ class SchedulerSettings(ProgramSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must begin with postgresql://")
+        return value
+
+    @field_validator("grpc_address", "http_address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        port = value.rpartition(":")[2]
+        if not port.isdecimal() or int(port) > 65_535:
+            raise ValueError("it must be host:port")
+        return value
+
+    @field_validator("database_pool_max")
+    @classmethod
+    def _check_pool(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("database_pool_min", 0):
+            raise ValueError("it must not be less than SCHEDULER_DATABASE_POOL_MIN")
+        return value
+
+    @field_validator("executor_lost_seconds")
+    @classmethod
+    def _check_lost(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("heartbeat_seconds", 0):
+            raise ValueError("it must be more than SCHEDULER_HEARTBEAT_SECONDS")
+        return value
 
     @property
     def timeout(self) -> datetime.timedelta:

@@ -1,6 +1,9 @@
 """The stored form of a spec: JSON of the domain's own dataclass, so that an operator can read it with `spec->>'prompt'`."""
 
+import dataclasses
 import hashlib
+import json
+from functools import lru_cache
 
 import msgspec
 
@@ -21,4 +24,11 @@ def decode(text: str) -> JobSpec:
 
 def sha256(spec: JobSpec) -> bytes:
     """Return a hash of the domain's values: the same for the same request, however it was encoded on the wire."""
-    return hashlib.sha256(_canonical.encode(spec)).digest()
+    canonical = dataclasses.replace(spec, schema_json=_compact(spec.schema_json))
+    return hashlib.sha256(_canonical.encode(canonical)).digest()
+
+
+@lru_cache(maxsize=256)
+def _compact(schema_json: str) -> str:
+    """Return the schema without the white space that means nothing; its order means something to the model."""
+    return json.dumps(json.loads(schema_json), separators=(",", ":"))

@@ -147,6 +147,13 @@ def check_request_id(request_id: str, path: str) -> list[Violation]:
     return check.violations
 
 
+def check_labels(labels: Mapping[str, str], path: str) -> list[Violation]:
+    """Check labels that are set, or asked for."""
+    check = _Checker(path)
+    check.labels(labels)
+    return check.violations
+
+
 @lru_cache(maxsize=256)
 def _schema_refusal(text: str) -> tuple[str, str] | None:
     """Return where and why a schema is refused. Backends send the same few schemas again and again."""

@@ -1,1 +1,1 @@
-"""The gRPC edge: the stream to a scheduler, and the mapping of its messages."""
+"""The gRPC edge: the stream to a scheduler, its images, and the mapping between messages and the domain."""

@@ -1,99 +1,126 @@
-"""The stream to one scheduler, and the call that fetches an image over the same connection."""
+"""The stream to one scheduler, and the images that come over the same connection."""
+
+from __future__ import annotations  # the generated stubs' asynchronous classes exist for type checkers only
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator
 
 import grpc
 
-from executor.ports import Downlink, ImageUnavailable, Link, LinkBroken, Uplink
+from executor.ports import Downlink, ImageRefused, ImageSourceAway, Link, LinkBroken, Uplink
 from executor.rpc import mapping
+from executor.rpc.addresses import Addresses
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import executor_service_pb2_grpc
 
+MAX_IMAGE_BYTES = 32 * 1024 * 1024
+_FETCH_SECONDS = 60.0
+
 _OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # A scheduler that restarts is dialled within 2 s; gRPC's own backoff would grow beyond.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    # Each dial is a new beginning: none waits for the backoff of the one before.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A host that swallows packets is given up in time for the next address.
+    ("grpc.min_reconnect_backoff_ms", 1_500),
 ]
 
-_REFETCH_SECONDS = 0.5
+# The scheduler knows the image or the job otherwise than it said; to ask again would not help.
+_REFUSALS = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
 
 
-class GrpcDialer:
-    """Implements ports.Dialer and, over the connection that is open, ports.ImageSource."""
+class SchedulerConnection:
+    """Implements ports.Dialer, and ports.ImageSource over the stream's connection. One stream at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
         self._stub: executor_service_pb2_grpc.ExecutorServiceAsyncStub | None = None
-        self._connected = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def dial(self, address: str) -> AsyncIterator[Link]:
+    async def dial(self, turn: int) -> AsyncIterator[Link]:
+        address = await self._addresses.pick(turn)
         async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
             stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
+            call = stub.Work()
             self._stub = stub
-            self._connected.set()
-            link = _GrpcLink()
-            call = stub.Work(link.outgoing())
-            link.call = call
             try:
-                yield link
+                yield _GrpcLink(address, call)
             finally:
                 self._stub = None
-                self._connected.clear()
                 call.cancel()
 
-    async def fetch(self, job_id: str, sha256: str) -> bytes:
-        while True:
-            await self._connected.wait()
-            try:
-                return await self._fetch(job_id, sha256)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise ImageUnavailable(f"An image could not be fetched: {error.details()}") from None
-                await asyncio.sleep(_REFETCH_SECONDS)
-            except asyncio.CancelledError:
-                # A channel that closes cancels its calls: then this task goes on, and asks the next scheduler.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-
-    async def _fetch(self, job_id: str, sha256: str) -> bytes:
-        data = bytearray()
-        assert self._stub is not None
-        async for part in self._stub.FetchImage(pb.FetchImageRequest(job_id=job_id, sha256=sha256)):
-            data += part.chunk
-        return bytes(data)
+    async def fetch(self, sha256: str, job_id: str) -> bytes:
+        if self._stub is None:
+            raise ImageSourceAway("No scheduler is connected.")
+        try:
+            async with asyncio.timeout(_FETCH_SECONDS):
+                return await _bytes(self._stub.FetchImage(pb.FetchImageRequest(sha256=sha256, job_id=job_id)))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                # Not this task was cancelled, but its call, by the end of the stream's channel.
+                raise ImageSourceAway(f"The stream broke while the image {sha256} came.") from None
+            raise
+        except TimeoutError:
+            raise ImageSourceAway(f"The image {sha256} did not come within {_FETCH_SECONDS:g} s.") from None
+        except grpc.aio.AioRpcError as error:
+            message = f"The image {sha256} cannot be fetched: {_reason(error)}"
+            if error.code() in _REFUSALS:
+                raise ImageRefused(message) from None
+            raise ImageSourceAway(message) from None
 
 
 class _GrpcLink:
-    """One stream. What is sent gathers until gRPC asks for the next message, so load makes messages larger."""
+    """Implements ports.Link."""
 
-    def __init__(self) -> None:
-        self.call: grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse] | None = None
-        self._items: list[Uplink] = []
-        self._wake = asyncio.Event()
+    def __init__(self, address: str, call: grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]) -> None:
+        self._address = address
+        self._call = call
 
-    def send(self, *items: Uplink) -> None:
-        self._items.extend(items)
-        self._wake.set()
+    @property
+    def address(self) -> str:
+        return self._address
 
-    async def outgoing(self) -> AsyncIterator[pb.WorkRequest]:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            items, self._items = self._items, []
-            for message in mapping.requests(items):
-                yield message
+    async def send(self, message: Uplink) -> None:
+        for request in mapping.requests(message):
+            try:
+                await self._call.write(request)
+            except grpc.aio.AioRpcError as error:
+                raise LinkBroken(_reason(error)) from None
+            except asyncio.InvalidStateError:
+                # The call ended meanwhile; the status tells why.
+                raise LinkBroken(await self._ending()) from None
 
-    async def receive(self) -> AsyncIterator[Sequence[Downlink]]:
-        assert self.call is not None
+    async def receive(self) -> Downlink:
         try:
-            async for message in self.call:
-                yield mapping.downlinks(message)
+            response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise LinkBroken(f"{error.code().name}: {error.details()}") from None
-        raise LinkBroken("The scheduler ended the stream.")
+            raise LinkBroken(_reason(error)) from None
+        if not isinstance(response, pb.WorkResponse):  # grpc.aio.EOF
+            raise LinkBroken(await self._ending())
+        return mapping.downlink(response)
+
+    async def _ending(self) -> str:
+        code, details = await self._call.code(), await self._call.details()
+        return f"{code.name}: {details or 'the scheduler ended the stream'}"
+
+
+async def _bytes(parts: AsyncIterable[pb.FetchImageResponse]) -> bytes:
+    data = bytearray()
+    async for part in parts:
+        data += part.chunk
+        if len(data) > MAX_IMAGE_BYTES:
+            raise ImageRefused(f"The image has more than {MAX_IMAGE_BYTES} bytes.")
+    return bytes(data)
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}"

@@ -25,7 +25,10 @@ async def serving(address: str) -> AsyncIterator[str]:
         OSError: The address cannot be bound.
     """
     host, _, port = address.rpartition(":")
-    listener = socket.create_server((host or "0.0.0.0", int(port)))  # noqa: S104 - an empty host means all, on purpose
+    try:
+        listener = socket.create_server((host or "0.0.0.0", int(port)))  # noqa: S104 - an empty host means all, on purpose
+    except OSError as error:
+        raise OSError(f"The address {address} cannot be bound: {error.strerror or error}") from None
     config = uvicorn.Config(
         Starlette(routes=[Route("/livez", _livez)]), log_config=None, access_log=False, lifespan="off"
     )

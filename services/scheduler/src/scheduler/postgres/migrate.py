@@ -7,9 +7,11 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from scheduler.errors import StoreUnavailable
 from scheduler.postgres import partitions
 from scheduler.postgres.tables import metadata
 
@@ -18,9 +20,18 @@ _LOCK = 0x7669_736A_6F62_0001
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up to the revision, and make the partitions of the coming days. Blocks; needs no running loop."""
-    asyncio.run(_run(url, lambda config: command.upgrade(config, revision)))
-    asyncio.run(_make_partitions(url))
+    """Migrate up to the revision, and make the partitions of the coming days. Blocks; needs no running loop.
+
+    Raises:
+        StoreUnavailable: The database does not answer, or does not let us in.
+    """
+    try:
+        asyncio.run(_run(url, lambda config: command.upgrade(config, revision)))
+        asyncio.run(_make_partitions(url))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"The database is away: {error}") from error
+    except DBAPIError as error:
+        raise StoreUnavailable(f"The database is away: {error.orig}") from error
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -135,7 +135,7 @@ async def _own_request_ids(connection: asyncpg.Connection, client_id: str, jobs:
         if job.request_id:
             owner = first.setdefault(job.request_id, job)
             if owner.spec_hash != job.spec_hash:
-                raise RequestIdReused(job.request_id, owner.job_id)
+                raise RequestIdReused(job.request_id, None)
     taken = await connection.fetch(
         _INSERT_KEYS,
         client_id,

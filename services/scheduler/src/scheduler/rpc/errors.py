@@ -1,6 +1,7 @@
 """Domain errors as statuses, in one table."""
 
 import datetime
+from collections.abc import Sequence
 
 import grpc
 
@@ -11,6 +12,10 @@ _STORE_RETRY = datetime.timedelta(seconds=2)
 _STOPPING_RETRY = datetime.timedelta(seconds=1)
 
 
+# Status details travel in trailers, and clients take 8 KiB of them by default.
+_DETAIL_BYTES = 4_000
+
+
 def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, one row an error
     """Return the status of a domain error, or None for anything else."""
     match error:
@@ -19,12 +24,14 @@ def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, 
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "INVALID_REQUEST",
                 f"The request is invalid: {error}",
-                violations=[FieldViolation(violation.path, violation.description) for violation in violations],
+                violations=_fitting(violations),
             )
         case errors.JobNotFound(job_id=job_id):
             return RpcError(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", str(error), {"job_id": job_id})
         case errors.RequestIdReused(job_id=job_id):
-            return RpcError(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error), {"job_id": job_id})
+            return RpcError(
+                grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error), {"job_id": job_id} if job_id else {}
+            )
         case errors.AnswerTooLarge(fitting=fitting):
             return RpcError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE", str(error), {"fitting": str(fitting)}
@@ -44,3 +51,15 @@ def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, 
             )
         case _:
             return None
+
+
+def _fitting(violations: Sequence[errors.Violation]) -> list[FieldViolation]:
+    """Return as many violations as an answer can carry, the first ones."""
+    fitting, size = [], 0
+    for violation in violations:
+        description = violation.description[: _DETAIL_BYTES // 4]
+        size += len(violation.path.encode()) + len(description.encode()) + 8
+        if size > _DETAIL_BYTES:
+            break
+        fitting.append(FieldViolation(violation.path, description))
+    return fitting

@@ -239,10 +239,11 @@ def _durations(seconds: Mapping[Stage, float]) -> list[job_pb2.StageDuration]:
 
 
 def _timedelta(duration: duration_pb2.Duration) -> datetime.timedelta:
-    """Return the duration; one beyond what timedelta holds becomes the largest, which no bound allows."""
+    """Return the duration, rounded up; an invalid one becomes the largest, which no bound allows."""
     try:
-        return datetime.timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)
-    except OverflowError:
+        duration.ToJsonString()
+        return datetime.timedelta(seconds=duration.seconds, microseconds=-(-duration.nanos // 1000))
+    except (ValueError, OverflowError):
         return datetime.timedelta.max
 
 

@@ -1,6 +1,6 @@
 """What other backends call."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -12,6 +12,7 @@ from scheduler.ports import JobQuery
 from scheduler.read import MAX_BATCH, MAX_WATCHED, Read, checked_ids, page_token
 from scheduler.rpc import mapping
 from scheduler.submit import Submission, Submit
+from scheduler.validation import check_labels
 from scheduler.watch import Watch
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 from visionjobs.v1 import vision_job_service_pb2 as pb
@@ -143,7 +144,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
             await self._read.jobs(_ANONYMOUS, ids)
             return ids
         jobs, _ = await self._read.page(
-            _ANONYMOUS, JobQuery(labels=dict(request.labels)), page_size=MAX_WATCHED, page_token="", attempts=False
+            _ANONYMOUS, JobQuery(labels=_labels(request.labels)), page_size=MAX_WATCHED, page_token="", attempts=False
         )
         return [job.job_id for job in jobs]
 
@@ -174,9 +175,13 @@ def _query(request: pb.ListJobsRequest) -> JobQuery:
         raise InvalidRequest([Violation("states", "contains a value that is not a JobState")]) from None
     if "\x00" in request.user_id:
         raise InvalidRequest([Violation("user_id", "contains the character NUL")])
-    if any("\x00" in name + value for name, value in request.labels.items()):
-        raise InvalidRequest([Violation("labels", "contains the character NUL")])
-    return JobQuery(user_id=request.user_id, states=states, labels=dict(request.labels))
+    return JobQuery(user_id=request.user_id, states=states, labels=_labels(request.labels))
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if violations := check_labels(labels, ""):
+        raise InvalidRequest(violations)
+    return dict(labels)
 
 
 def _fitting(jobs: Sequence[Job], *, full: bool) -> list[job_pb2.Job]:

@@ -1,6 +1,7 @@
 """The Work stream's messages between protobuf and the domain."""
 
 import datetime
+import re
 from collections.abc import Iterable, Iterator
 
 from google.protobuf import duration_pb2
@@ -19,6 +20,7 @@ _MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 """Messages stay under 1 MiB; an assignment is counted by its images and texts, the rest is small."""
 
 _MAX_NAME = 128
+_LANE = re.compile(r"[\w.-]+/(\*|[\w.-]+)", re.ASCII)
 _MAX_WAIT_SECONDS = 30 * 86_400
 
 
@@ -28,12 +30,14 @@ def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
         raise ProtocolViolation("hello.executor_id must have 1 to 128 characters.")
     if message.capacity < 1 or not message.lanes:
         raise ProtocolViolation("hello must name a capacity of at least 1, and a lane.")
+    if not all(_LANE.fullmatch(lane) for lane in message.lanes):
+        raise ProtocolViolation("Each lane must be provider/model or provider/*.")
     info = ExecutorInfo(
         executor_id=message.executor_id,
         host=_text(message.host)[:_MAX_NAME],
         version=_text(message.version)[:_MAX_NAME],
         capacity=message.capacity,
-        lanes=tuple(_text(lane) for lane in message.lanes),
+        lanes=tuple(message.lanes),
     )
     return info, [attempt_id(ref) for ref in message.held]
 
@@ -150,6 +154,8 @@ def _outcome(message: pb.Outcome) -> Outcome:
 def _verdict(message: pb.Outcome) -> Verdict:
     match message.WhichOneof("verdict"):
         case "succeeded":
+            if not message.succeeded.output_json:
+                raise ProtocolViolation("A success has no output.")
             return Succeeded(_text(message.succeeded.output_json))
         case "failed":
             failed = message.failed

@@ -1,0 +1,1 @@
+"""The disk's edge: outcomes in files until they are acknowledged."""

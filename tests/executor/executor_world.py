@@ -1,0 +1,341 @@
+"""The executor's use cases among hand-written fakes: model, images, spool, and a scheduler in memory."""
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from typing import cast
+
+from virtual_time import VirtualClock
+
+from executor.attempts import Attempts
+from executor.execute import Execute
+from executor.images import LocalImages
+from executor.outbox import Outbox
+from executor.ports import (
+    Downlink,
+    Hello,
+    ImageRefused,
+    Link,
+    LinkBroken,
+    ModelAnswer,
+    ModelRequest,
+    SpoolUnwritable,
+    Uplink,
+    Welcome,
+)
+from executor.provider_key import ProviderKey
+from executor.receive import Receiver
+from executor.report import Reporter
+from executor.slots import Slots
+from executor.spans import Spans
+from executor.validation import Validators
+from executor.work import Assignment, AttemptId, ImageRef, Outcome, Usage
+from runtime.tracing import Tracing
+
+PNG = b"\x89PNG not really"
+SHA256 = hashlib.sha256(PNG).hexdigest()
+SCHEMA = '{"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}'
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+USAGE = Usage(input_tokens=1_200, output_tokens=20, image_tokens=1_120)
+
+
+def assignment(number: int = 1, *, attempt: int = 1, inline: bool = True, **changes: object) -> Assignment:
+    fields: dict[str, object] = {
+        "attempt_id": AttemptId(f"01990000-0000-7000-8000-{number:012}", attempt),
+        "lane": "gemini/gemini-3.8-flash",
+        "model": "gemini-3.8-flash",
+        "prompt": "Read the receipt.",
+        "schema_json": SCHEMA,
+        "images": (ImageRef(sha256=SHA256, mime_type="image/png"),),
+        "inline_images": {SHA256: PNG} if inline else {},
+        "timeout": datetime.timedelta(seconds=30),
+        "traceparent": TRACEPARENT,
+    }
+    return Assignment(**fields | changes)  # type: ignore[arg-type]
+
+
+def answer(text: str = '{"total": 12.5}', **changes: object) -> ModelAnswer:
+    fields: dict[str, object] = {"text": text, "finish_reason": "STOP", "model_version": "fake", "usage": USAGE}
+    return ModelAnswer(**fields | changes)  # type: ignore[arg-type]
+
+
+class FixedRandomness:
+    def draw(self) -> float:
+        return 0.0
+
+    def token(self, size: int) -> bytes:
+        return bytes(size)
+
+
+class FakeModel:
+    """Answers as it is told to; `respond` may wait, or raise."""
+
+    def __init__(self, respond: Callable[[ModelRequest], Awaitable[ModelAnswer]] | None = None) -> None:
+        self.requests: list[ModelRequest] = []
+        self.called = asyncio.Event()
+        self.respond = respond
+
+    async def analyze(self, request: ModelRequest) -> ModelAnswer:
+        self.requests.append(request)
+        self.called.set()
+        return answer() if self.respond is None else await self.respond(request)
+
+
+async def for_ever(_: ModelRequest) -> ModelAnswer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def raising(error: Exception) -> Callable[[ModelRequest], Awaitable[ModelAnswer]]:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        raise error
+
+    return respond
+
+
+class FakeImages:
+    """Has one image, which takes its time; `failures` are raised first, one a call."""
+
+    def __init__(self, *failures: Exception, seconds: float = 0.0) -> None:
+        self.failures = list(failures)
+        self.seconds = seconds
+        self.fetched: list[str] = []
+
+    async def fetch(self, sha256: str, job_id: str) -> bytes:
+        self.fetched.append(job_id)
+        await asyncio.sleep(self.seconds)
+        if self.failures:
+            raise self.failures.pop(0)
+        if sha256 != SHA256:
+            raise ImageRefused("no such image")
+        return PNG
+
+
+class PickleCodec:
+    def encode(self, outcome: Outcome) -> bytes:
+        return pickle.dumps(outcome)
+
+    def attempt_id(self, record: bytes) -> AttemptId:
+        return decoded(record).attempt_id
+
+
+def decoded(record: bytes) -> Outcome:
+    return cast("Outcome", pickle.loads(record))
+
+
+class FakeSpool:
+    """A spool in memory. While `broken` is set, nothing can be written."""
+
+    def __init__(self, adopted: Sequence[bytes] = ()) -> None:
+        self.adopted = adopted
+        self.kept: dict[AttemptId, bytes] = {}
+        self.broken = False
+        self.changed = asyncio.Event()
+
+    async def open(self) -> Sequence[bytes]:
+        if self.broken:
+            raise SpoolUnwritable("no such directory")
+        return self.adopted
+
+    async def write(self, records: Sequence[tuple[AttemptId, bytes]], *, forget: Collection[AttemptId]) -> None:
+        await self.check()
+        self.kept.update(records)
+        for attempt_id in forget:
+            self.kept.pop(attempt_id, None)
+        self.changed.set()
+
+    async def check(self) -> None:
+        await asyncio.sleep(0.001)
+        if self.broken:
+            raise SpoolUnwritable("no space left")
+
+
+class FakeLink:
+    """The scheduler's end of one stream."""
+
+    def __init__(self, address: str, *, echoes: bool, welcome: Downlink | None) -> None:
+        self._address = address
+        self._echoes = echoes
+        self._down: asyncio.Queue[Downlink | LinkBroken] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self.messages: list[Uplink] = []
+        if welcome is not None:
+            self._down.put_nowait(welcome)
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    async def send(self, message: Uplink) -> None:
+        await asyncio.sleep(0)
+        self.messages.append(message)
+        self._changed.set()
+        if self._echoes and message.heartbeat is not None:
+            self._down.put_nowait(Downlink(echoed=message.heartbeat.number))
+
+    async def receive(self) -> Downlink:
+        message = await self._down.get()
+        if isinstance(message, LinkBroken):
+            raise message
+        return message
+
+    def say(self, **fields: object) -> None:
+        """Send something to the executor."""
+        self._down.put_nowait(Downlink(**fields))  # type: ignore[arg-type]
+
+    def assign(self, *assignments: Assignment) -> None:
+        self.say(assignments=assignments)
+
+    def break_off(self) -> None:
+        self._down.put_nowait(LinkBroken("UNAVAILABLE: gone"))
+
+    @property
+    def hello(self) -> Hello:
+        assert self.messages[0].hello is not None
+        return self.messages[0].hello
+
+    @property
+    def credits(self) -> list[tuple[int, int]]:
+        """All credits so far, as (free slots, assignments received)."""
+        return [
+            (message.credit.free_slots, message.credit.assignments_received)
+            for message in self.messages
+            if message.credit is not None
+        ]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [decoded(record) for message in self.messages for record in message.outcomes]
+
+    @property
+    def stages(self) -> list[tuple[AttemptId, str]]:
+        return [(each.attempt_id, each.stage.name) for message in self.messages for each in message.progress]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until the condition, which speaks of what the executor said, is true."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def outcome(self, count: int = 1) -> Outcome:
+        """Wait for this many outcomes, and return the last."""
+        await self.until(lambda: len(self.outcomes) >= count)
+        return self.outcomes[count - 1]
+
+
+class FakeSchedulers:
+    """Implements Dialer: every dial makes a link, or fails while `away` is set."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.echoes = True
+        self.welcomes = True
+        self.superseded: tuple[AttemptId, ...] = ()
+        self.turns: list[int] = []
+        self.dial_times: list[float] = []
+        self.links: list[FakeLink] = []
+        self._dialled = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def dial(self, turn: int) -> AsyncIterator[Link]:
+        self.turns.append(turn)
+        self.dial_times.append(asyncio.get_running_loop().time())
+        self._dialled.set()
+        if self.away:
+            raise LinkBroken("UNAVAILABLE: connection refused")
+        welcome = Welcome(
+            session=len(self.links) + 1,
+            heartbeat_interval=datetime.timedelta(seconds=3),
+            superseded=self.superseded,
+        )
+        link = FakeLink(
+            f"fake:{turn}", echoes=self.echoes, welcome=Downlink(welcome=welcome) if self.welcomes else None
+        )
+        self.links.append(link)
+        yield link
+
+    async def link(self, number: int = 1) -> FakeLink:
+        """Wait for the n-th stream, and the executor's first words on it."""
+        while len(self.links) < number:
+            self._dialled.clear()
+            await self._dialled.wait()
+            await asyncio.sleep(0)
+        link = self.links[number - 1]
+        await link.until(lambda: len(link.messages) > 1 or not self.welcomes)
+        return link
+
+    async def dials(self, count: int) -> None:
+        while len(self.turns) < count:
+            self._dialled.clear()
+            await self._dialled.wait()
+
+
+class World:
+    """One executor, wired as bootstrap does."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 3,
+        model: FakeModel | None = None,
+        images: FakeImages | None = None,
+        spool: FakeSpool | None = None,
+        max_unacknowledged_bytes: int = 1_000_000,
+    ) -> None:
+        self.clock = VirtualClock()
+        self.model = model or FakeModel()
+        self.images = images or FakeImages()
+        self.spool = spool or FakeSpool()
+        self.schedulers = FakeSchedulers()
+        self.connected: list[bool] = []
+        self.slots = Slots(capacity=capacity)
+        self.key = ProviderKey(slots=self.slots, clock=self.clock)
+        self.outbox = Outbox(slots=self.slots)
+        self.reporter = Reporter(
+            spool=self.spool,
+            codec=PickleCodec(),
+            outbox=self.outbox,
+            slots=self.slots,
+            clock=self.clock,
+            max_unacknowledged_bytes=max_unacknowledged_bytes,
+        )
+        self.attempts = Attempts(
+            execute=Execute(
+                model=self.model,
+                images=LocalImages(source=self.images, clock=self.clock),
+                validators=Validators(),
+                progress=self.outbox,
+                key=self.key,
+                spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
+                clock=self.clock,
+            ),
+            reporter=self.reporter,
+            outbox=self.outbox,
+            slots=self.slots,
+            clock=self.clock,
+        )
+        self.receiver = Receiver(
+            dialer=self.schedulers,
+            hello=Hello(executor_id="e1", host="h", version="1", capacity=capacity, lanes=("gemini/*",)),
+            attempts=self.attempts,
+            reporter=self.reporter,
+            outbox=self.outbox,
+            slots=self.slots,
+            clock=self.clock,
+            randomness=FixedRandomness(),
+            on_connected=self._on_connected,
+        )
+
+    async def _on_connected(self, *, connected: bool) -> None:
+        self.connected.append(connected)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["World"]:
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(loop.run()) for loop in (self.reporter, self.attempts, self.key, self.receiver)]
+            yield self
+            for loop in loops:
+                loop.cancel()

@@ -1,0 +1,327 @@
+import asyncio
+import datetime
+from collections.abc import Callable
+
+import pytest
+from executor_world import (
+    PNG,
+    SHA256,
+    TRACEPARENT,
+    USAGE,
+    FakeImages,
+    FakeModel,
+    FixedRandomness,
+    answer,
+    assignment,
+    for_ever,
+    raising,
+)
+from virtual_time import EPOCH, VirtualClock, run
+
+from executor.attempt import Attempt, Interruption
+from executor.execute import Execute
+from executor.images import LocalImages
+from executor.ports import (
+    ConnectionBroken,
+    ImageRefused,
+    ImageSourceAway,
+    ModelAnswer,
+    ModelImage,
+    ModelRequest,
+    NotConnected,
+    Progress,
+    ProviderRefused,
+    UnreadableAnswer,
+    UnsendableRequest,
+)
+from executor.provider_key import ProviderKey
+from executor.slots import Slots
+from executor.spans import Spans
+from executor.validation import Validators
+from executor.work import Assignment, Failed, Outcome, Released, Stage, Succeeded, Throttled
+from runtime.tracing import Tracing
+
+
+class RecordedProgress:
+    """Takes every stage at once."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+
+    def enter(self, progress: Progress) -> None:
+        self.events.append(progress.stage.name)
+
+    async def announce(self, progress: Progress) -> None:
+        await asyncio.sleep(0)
+        self.events.append(progress.stage.name)
+
+
+class Bench:
+    """One attempt's surroundings."""
+
+    def __init__(self, model: FakeModel | None = None, images: FakeImages | None = None) -> None:
+        self.clock = VirtualClock()
+        self.events: list[str] = []
+        self.model = model or FakeModel()
+        self.slots = Slots(capacity=3)
+        self.execute = Execute(
+            model=self.model,
+            images=LocalImages(source=images or FakeImages(), clock=self.clock),
+            validators=Validators(),
+            progress=RecordedProgress(self.events),
+            key=ProviderKey(slots=self.slots, clock=self.clock),
+            spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
+            clock=self.clock,
+        )
+
+    async def run(self, job: Assignment) -> Outcome:
+        outcome = await self.execute.run(Attempt(job, clock=self.clock))
+        assert outcome is not None
+        return outcome
+
+
+def outcome_of(
+    job: Assignment | None = None, *, model: FakeModel | None = None, images: FakeImages | None = None
+) -> Outcome:
+    async def main() -> Outcome:
+        return await Bench(model, images).run(job or assignment())
+
+    return run(main())
+
+
+def failure_of(error: Exception) -> tuple[object, bool]:
+    outcome = outcome_of(model=FakeModel(raising(error)))
+    return outcome.verdict, outcome.paid
+
+
+def test_a_valid_answer_succeeds_with_everything_the_provider_counted() -> None:
+    outcome = outcome_of()
+
+    assert outcome.verdict == Succeeded('{"total":12.5}')
+    assert (outcome.usage, outcome.model_version, outcome.paid) == (USAGE, "fake", True)
+    assert (outcome.traceparent, outcome.finish_time) == (TRACEPARENT, EPOCH)
+
+
+def test_the_model_is_asked_once_with_the_job_unchanged() -> None:
+    model = FakeModel()
+    outcome_of(assignment(system_instruction="Be exact."), model=model)
+
+    assert model.requests == [
+        ModelRequest(
+            model="gemini-3.8-flash",
+            prompt="Read the receipt.",
+            system_instruction="Be exact.",
+            images=(ModelImage(PNG, "image/png"),),
+            schema_json=assignment().schema_json,
+            generation=assignment().generation,
+            timeout=datetime.timedelta(seconds=30),
+        )
+    ]
+
+
+def test_the_stages_are_told_in_order_and_the_call_follows_its_announcement() -> None:
+    async def main() -> list[str]:
+        bench = Bench()
+
+        async def respond(_: ModelRequest) -> ModelAnswer:
+            bench.events.append("call")
+            return answer()
+
+        bench.model.respond = respond
+        await bench.run(assignment())
+        return bench.events
+
+    assert run(main()) == ["FETCHING_IMAGE", "GEMINI_ANALYZING", "call", "VALIDATING"]
+
+
+def test_every_stage_has_its_duration() -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        await asyncio.sleep(7)
+        return answer()
+
+    outcome = outcome_of(assignment(inline=False), model=FakeModel(respond), images=FakeImages(seconds=2))
+
+    assert outcome.stage_seconds == {
+        Stage.FETCHING_IMAGE: pytest.approx(2),
+        Stage.GEMINI_ANALYZING: pytest.approx(7),
+        Stage.VALIDATING: pytest.approx(0),
+    }
+
+
+def test_a_large_image_is_fetched_from_the_scheduler() -> None:
+    images = FakeImages()
+    outcome = outcome_of(assignment(inline=False), images=images)
+
+    assert isinstance(outcome.verdict, Succeeded)
+    assert images.fetched == [assignment().attempt_id.job_id]
+
+
+def test_an_image_is_asked_for_again_while_the_scheduler_is_away() -> None:
+    images = FakeImages(ImageSourceAway("no"), ImageSourceAway("no"))
+    outcome = outcome_of(assignment(inline=False), images=images)
+
+    assert isinstance(outcome.verdict, Succeeded)
+    assert len(images.fetched) == 3
+
+
+def test_an_image_that_will_not_be_had_fails_the_attempt_unpaid() -> None:
+    outcome = outcome_of(assignment(inline=False), images=FakeImages(ImageRefused("The job does not run.")))
+
+    assert outcome.verdict == Failed(kind="IMAGE_UNAVAILABLE", message="The job does not run.", retryable=True)
+    assert not outcome.paid
+
+
+def test_an_inline_image_whose_bytes_are_others_than_its_hash_says_is_not_sent() -> None:
+    model = FakeModel()
+    outcome = outcome_of(assignment(inline_images={SHA256: b"other"}), model=model)
+
+    assert isinstance(outcome.verdict, Failed)
+    assert (outcome.verdict.kind, model.requests) == ("IMAGE_UNAVAILABLE", [])
+
+
+def test_an_image_that_never_comes_times_the_attempt_out_unpaid() -> None:
+    outcome = outcome_of(assignment(inline=False), images=FakeImages(seconds=10_000))
+
+    assert isinstance(outcome.verdict, Failed)
+    assert (outcome.verdict.kind, outcome.verdict.retryable, outcome.paid) == ("TIMEOUT", True, False)
+
+
+def test_a_call_that_takes_too_long_is_a_paid_timeout() -> None:
+    outcome = outcome_of(model=FakeModel(for_ever))
+
+    assert outcome.verdict == Failed(kind="TIMEOUT", message="The attempt took longer than 30 s.", retryable=True)
+    assert outcome.paid
+    assert outcome.stage_seconds[Stage.GEMINI_ANALYZING] == pytest.approx(30)
+
+
+def test_the_timeout_counts_from_the_start_of_the_call() -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        await asyncio.sleep(25)
+        return answer()
+
+    outcome = outcome_of(assignment(inline=False), model=FakeModel(respond), images=FakeImages(seconds=25))
+
+    assert isinstance(outcome.verdict, Succeeded)
+
+
+def refused(status: int, body: str = "", retry_after: str | None = None) -> ProviderRefused:
+    return ProviderRefused(status=status, body=body, retry_after=retry_after)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable", "paid"),
+    [
+        (refused(503, '{"error": {"status": "UNAVAILABLE", "message": "overloaded"}}'), "PROVIDER_ERROR", True, False),
+        (refused(404), "BAD_REQUEST", False, False),
+        (NotConnected("refused"), "PROVIDER_ERROR", True, False),
+        (ConnectionBroken("reset"), "PROVIDER_ERROR", True, True),
+        (UnreadableAnswer("no JSON", body="<html>"), "INVALID_OUTPUT", True, True),
+        (UnsendableRequest("a schema"), "BAD_REQUEST", False, False),
+    ],
+)
+def test_an_error_of_the_call_decides_kind_and_payment(
+    error: Exception, kind: str, retryable: bool, paid: bool
+) -> None:
+    verdict, was_paid = failure_of(error)
+
+    assert isinstance(verdict, Failed)
+    assert (verdict.kind, verdict.retryable, was_paid) == (kind, retryable, paid)
+
+
+def test_a_limit_of_the_provider_throttles_with_its_own_time() -> None:
+    assert failure_of(refused(429, retry_after="12")) == (
+        Throttled(message="HTTP 429: no message", retry_after=datetime.timedelta(seconds=12)),
+        False,
+    )
+
+
+def test_a_refused_key_releases_the_job_and_stops_new_work_for_a_minute() -> None:
+    async def main() -> tuple[Outcome, list[int]]:
+        bench = Bench(FakeModel(raising(refused(401))))
+        key = bench.execute._key
+        outcome = await bench.run(assignment())
+        frees = [bench.slots.free]
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(key.run())
+            for _ in range(2):
+                await asyncio.sleep(31)
+                frees.append(bench.slots.free)
+            bench.model.respond = None
+            await bench.run(assignment())
+            frees.append(bench.slots.free)
+            waiting.cancel()
+        return outcome, frees
+
+    outcome, frees = run(main())
+
+    assert isinstance(outcome.verdict, Released)
+    assert not outcome.paid
+    assert frees == [0, 0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "retryable"),
+    [
+        (answer("not json"), "INVALID_OUTPUT", True),
+        (answer('{"total": "x"}'), "INVALID_OUTPUT", True),
+        (answer('{"total": 1', finish_reason="MAX_TOKENS"), "INVALID_OUTPUT", True),
+        (answer(""), "INVALID_OUTPUT", True),
+        (answer("", finish_reason="", block_reason="SAFETY"), "BLOCKED", False),
+    ],
+)
+def test_a_useless_answer_fails_but_is_paid_for_and_counted(given: ModelAnswer, kind: str, retryable: bool) -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        return given
+
+    outcome = outcome_of(model=FakeModel(respond))
+
+    assert isinstance(outcome.verdict, Failed)
+    assert (outcome.verdict.kind, outcome.verdict.retryable) == (kind, retryable)
+    assert outcome.verdict.raw_answer == given.text
+    assert (outcome.paid, outcome.usage) == (True, USAGE)
+
+
+def test_a_schema_that_cannot_be_checked_costs_no_call() -> None:
+    model = FakeModel()
+    outcome = outcome_of(assignment(schema_json='{"$ref": "https://elsewhere/schema"}'), model=model)
+
+    assert isinstance(outcome.verdict, Failed)
+    assert (outcome.verdict.kind, model.requests) == ("BAD_REQUEST", [])
+
+
+@pytest.mark.parametrize(
+    ("why", "check"),
+    [
+        (Interruption.CANCELLED, lambda outcome: outcome.verdict.kind == "CANCELLED" and outcome.paid),
+        (Interruption.STOPPED, lambda outcome: outcome.verdict == Released("why") and outcome.paid),
+    ],
+)
+def test_an_interruption_ends_the_call(why: Interruption, check: Callable[[Outcome], bool]) -> None:
+    async def main() -> Outcome | None:
+        bench = Bench(FakeModel(for_ever))
+        attempt = Attempt(assignment(), clock=bench.clock)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(bench.execute.run(attempt))
+            await bench.model.called.wait()
+            attempt.interrupt(why, "why")
+        return running.result()
+
+    outcome = run(main())
+
+    assert outcome is not None
+    assert check(outcome)
+
+
+def test_an_interruption_after_the_end_changes_nothing() -> None:
+    async def main() -> Outcome | None:
+        bench = Bench()
+        attempt = Attempt(assignment(), clock=bench.clock)
+        outcome = await bench.execute.run(attempt)
+        attempt.interrupt(Interruption.CANCELLED, "too late")
+        await asyncio.sleep(1)
+        return outcome
+
+    outcome = run(main())
+
+    assert outcome is not None
+    assert isinstance(outcome.verdict, Succeeded)
