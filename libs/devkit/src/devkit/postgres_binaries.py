@@ -4,20 +4,17 @@ Nothing of the wheel is imported, and no other Postgres of the machine is ever u
 Linux a server dies with this process, however that ends.
 """
 
-import ctypes
 import importlib.util
 import os
 import pwd
-import signal
+import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO
 
-_PR_SET_PDEATHSIG = 1
 _USER_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 
 
@@ -68,7 +65,7 @@ class PostgresBinaries:
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self._command(program, *arguments),
+            [*self._prefix, *self._own(program, *arguments)],
             capture_output=True,
             text=True,
             check=False,
@@ -83,7 +80,7 @@ class PostgresBinaries:
         """Start a program that dies with this process."""
         return _from_a_lasting_thread(
             lambda: subprocess.Popen(
-                self._command(program, *arguments),
+                [*self._prefix, *_dying_with_parent(), *self._own(program, *arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -93,12 +90,11 @@ class PostgresBinaries:
                 group=self._group,
                 extra_groups=self._groups,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - two calls of the C library; there is no other way
             )
         )
 
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        return [*self._prefix, str(self._bin / program), *arguments]
+    def _own(self, program: str, *arguments: str) -> list[str]:
+        return [str(self._bin / program), *arguments]
 
 
 def _wheel_binaries() -> Path:
@@ -134,14 +130,11 @@ def _from_a_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subp
     return started.result()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
+def _dying_with_parent() -> tuple[str, ...]:
+    """Return a prefix that ties a program's life to the thread that starts it, where the system has one.
 
-    def ask_the_kernel() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it died before the kernel was asked
-            os._exit(1)
-
-    return ask_the_kernel
+    A hook between fork and exec would do the same, but runs Python in a copy of a process whose threads are gone; gRPC
+    does not survive that.
+    """
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "INT", "--") if setpriv else ()
