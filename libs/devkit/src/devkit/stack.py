@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -67,6 +68,7 @@ class Stack:
         self._options = options
         self._exits = exits
         self._provider_environment: dict[str, str] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def programs(self) -> list[Program]:
@@ -121,8 +123,7 @@ class Stack:
         self.provider = "the Gemini EMULATOR, which makes every answer up"
 
     async def _start(self, command: str, environment: Mapping[str, str], *arguments: str, name: str) -> Program:
-        number = sum(1 for _ in (self._options.folder / "logs").iterdir())
-        log = self._options.folder / "logs" / f"{number:02}-{name.replace(' ', '-')}.log"
+        log = self._options.folder / "logs" / f"{next(self._numbers):02}-{name.replace(' ', '-')}.log"
         return await self._exits.enter_async_context(
             program(
                 command,
@@ -151,12 +152,20 @@ async def running(options: Options) -> AsyncIterator[Stack]:
         await asyncio.to_thread(postgres.create_database, _DATABASE)
         stack = Stack(options, exits, postgres)
         await asyncio.to_thread(_migrate, stack.database_url)
-        await stack.start_scheduler()
-        if options.executors:
-            await stack.choose_provider()
+        await _start_together(stack, with_provider=options.executors > 0)
         for _ in range(options.executors):
             await stack.start_executor()
         yield stack
+
+
+async def _start_together(stack: Stack, *, with_provider: bool) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stack.start_scheduler())
+            if with_provider:
+                tasks.create_task(stack.choose_provider())
+    except* ProgramFailed as failed:
+        raise failed.exceptions[0] from None
 
 
 def clean_environment() -> dict[str, str]:
