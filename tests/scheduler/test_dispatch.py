@@ -1,6 +1,6 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import pytest
 from stores import CLIENT, IMAGE, IMAGE_REF, LANE, NEW_IMAGE, FakeTime, back, new_job, submit, success
@@ -14,14 +14,22 @@ from scheduler.fleet import Assignment, Credit, Fleet, Session
 from scheduler.image_cache import ImageCache
 from scheduler.jobs import JobState
 from scheduler.memory_store import MemoryStore
-from scheduler.ports import ExecutorInfo, Head
+from scheduler.ports import AttemptId, ClaimedJob, ExecutorInfo, Head, Slots
 from scheduler.watch import WatchHub
 
 
 class FlakyStore(MemoryStore):
-    """A store that is away for its first `failures` looks."""
+    """A store that is away for its first `failures` looks, and does something else during a claim."""
 
     failures = 0
+
+    def meanwhile(self) -> None:
+        """Replaced by tests."""
+
+    async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
+        claimed = await super().claim(lane, slots, max_rank=max_rank, thorough=thorough)
+        self.meanwhile()
+        return claimed
 
     async def lane_heads(self, *, thorough: bool) -> Sequence[Head]:
         if self.failures:
@@ -48,7 +56,11 @@ class Bench:
             images=ImageCache(),
             hub=WatchHub(),
             tracing=Tracing(randomness=SystemRandomness()),
+            give_back=self._give_back,
         )
+
+    async def _give_back(self, attempts: Collection[AttemptId]) -> None:
+        await self.store.give_back([back(attempt, self.time) for attempt in attempts])
 
     async def connect(self, executor_id: str = "e1", *, slots: int, lanes: tuple[str, ...] = ("gemini/*",)) -> Session:
         info = ExecutorInfo(executor_id=executor_id, host="h", version="1", capacity=slots, lanes=lanes)
@@ -172,3 +184,18 @@ async def test_a_retry_is_dispatched_when_it_is_due(bench: Bench) -> None:
 
     assert second.job.attempt_id.attempt == 2
     assert await bench.store.finish([success(second.job.attempt_id, bench.time)])
+
+
+async def test_a_job_claimed_for_a_stream_that_broke_meanwhile_goes_to_another(bench: Bench) -> None:
+    gone = await bench.connect("e1", slots=1)
+    await submit(bench.store, bench.time)
+    bench.store.meanwhile = lambda: bench.fleet.remove(gone)  # type: ignore[method-assign]
+    async with bench.running():
+        bench.dispatcher.wake()
+        while not gone.outbox.closed_because and bench.fleet.has_credit:
+            await asyncio.sleep(0)
+        other = await bench.connect("e2", slots=1)
+        bench.dispatcher.wake()
+        [job] = await assigned(other, 1)
+
+    assert job.job.attempt_id.attempt == 2

@@ -165,6 +165,7 @@ async def test_an_attempt_that_was_never_made_ends_nothing(store: Store, time: S
     await claim(store)
 
     assert not await store.finish([success(AttemptId(job_id, 2), time)])
+    assert not await store.finish([success(AttemptId(job_id, 0), time)])
     assert not await store.finish([success(AttemptId("01990000-0000-7000-8000-000000000000", 1), time)])
 
 

@@ -4,7 +4,7 @@ import asyncio
 import datetime
 
 import pytest
-from stores import CLIENT, IMAGE, Age, IMAGE_REF, NEW_IMAGE, back, claim, new_job, see, submit, success
+from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, Age, back, claim, new_job, see, submit, success
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import JobState

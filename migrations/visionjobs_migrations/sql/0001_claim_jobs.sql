@@ -13,7 +13,7 @@ CREATE FUNCTION claim_jobs(
 DECLARE
     v_lane lanes%ROWTYPE;
     v_floors bigint[];
-    v_wanted int := (SELECT sum(credit) FROM unnest(p_credits) credit);
+    v_wanted int := coalesce((SELECT sum(credit) FROM unnest(p_credits) credit), 0);
     v_ids uuid[] := '{}';
     v_seqs bigint[];
     v_picked uuid[];

@@ -120,7 +120,14 @@ class _Scheduler:
         self._fleet = Fleet()
         self._server = GrpcServer(address=settings.grpc_address, translate=translate)
         self._dispatcher = Dispatcher(
-            store=store, time=store.time, clock=clock, fleet=self._fleet, images=images, hub=hub, tracing=spans
+            store=store,
+            time=store.time,
+            clock=clock,
+            fleet=self._fleet,
+            images=images,
+            hub=hub,
+            tracing=spans,
+            give_back=lambda attempts: self._completer.give_back(attempts, "Its stream broke before it was sent."),
         )
         self._stages = StageWriter(store=store, clock=clock)
         self._completer = Completer(

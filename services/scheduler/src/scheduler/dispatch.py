@@ -7,7 +7,7 @@ are slower than one that takes hundreds at a time.
 import asyncio
 import datetime
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from policies import poll
 from runtime import logs
@@ -17,7 +17,7 @@ from scheduler.errors import StoreUnavailable
 from scheduler.fleet import Assignment, Fleet
 from scheduler.image_cache import INLINE_BYTES, ImageCache
 from scheduler.jobs import Stage
-from scheduler.ports import ClaimedJob, ClaimStore, Head, Slots, StoreClock
+from scheduler.ports import AttemptId, ClaimedJob, ClaimStore, Head, Slots, StoreClock
 from scheduler.watch import WatchHub
 
 MAX_CLAIM = 500
@@ -40,6 +40,7 @@ class Dispatcher:
         images: ImageCache,
         hub: WatchHub,
         tracing: Tracing,
+        give_back: Callable[[Collection[AttemptId]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._time = time
@@ -48,6 +49,7 @@ class Dispatcher:
         self._images = images
         self._hub = hub
         self._tracing = tracing
+        self._give_back = give_back
         self._wake = asyncio.Event()
         self._poll_seconds = poll.NORMAL_SECONDS
         self._polled_at = clock.monotonic()
@@ -128,10 +130,12 @@ class Dispatcher:
             return
         images = await self._small_images(claimed)
         now = self._time.now()
+        stranded: list[AttemptId] = []
         for job in claimed:
             session = self._fleet.get(job.executor_id, job.session)
             if session is None:
-                # The stream broke meanwhile: the executor's next hello does not name the attempt, so it comes back.
+                # The stream broke meanwhile.
+                stranded.append(job.attempt_id)
                 continue
             assignment = Assignment(
                 job=job,
@@ -144,6 +148,8 @@ class Dispatcher:
             )
             session.outbox.put(assignment)
             self._hub.stage_entered(job.attempt_id, Stage.STARTING, job.start_time)
+        if stranded:
+            await self._give_back(stranded)
 
     async def _small_images(self, claimed: Sequence[ClaimedJob]) -> dict[tuple[str, str], bytes]:
         found: dict[tuple[str, str], bytes] = {}

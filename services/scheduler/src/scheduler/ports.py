@@ -49,7 +49,7 @@ class SubmissionStore(Protocol):
         ...
 
     async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[str]:
-        """Store all jobs as QUEUED, in order, or none; return their ids in the same order.
+        """Store all jobs as QUEUED, in order, or none; return their ids in the same order. Needs new job ids.
 
         A job whose request_id is known from the last 24 h, or stands earlier in the same call, is not stored again:
         the first job's id stands in its place.
@@ -181,7 +181,7 @@ class OutcomeStore(Protocol):
         ...
 
     async def finish(self, finals: Sequence[FinalRecord]) -> Collection[AttemptId]:
-        """End jobs; return the attempts that did.
+        """End jobs, each named once; return the attempts that did.
 
         A FAILED one needs its attempt to be the running one. A success is also taken from an attempt that was given
         up, or superseded by a newer one, as long as its job is not final: it is paid for.
@@ -189,7 +189,7 @@ class OutcomeStore(Protocol):
         ...
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
-        """Let jobs wait again; return the attempts that were the running ones, and so did."""
+        """Let jobs, each named once, wait again; return the attempts that were the running ones, and so did."""
         ...
 
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:

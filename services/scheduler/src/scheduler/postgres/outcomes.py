@@ -17,7 +17,7 @@ WITH o AS MATERIALIZED (
             model_version, stage_seconds, paid, raw_answer, state, output_json)
 ), locked AS MATERIALIZED (
     SELECT q.job_id FROM queue q JOIN o ON q.job_id = o.job_id
-    WHERE (q.attempt = o.attempt AND q.state = 3) OR (o.state = 4 AND q.attempt >= o.attempt)
+    WHERE (q.attempt = o.attempt AND q.state = 3) OR (o.state = 4 AND o.attempt BETWEEN 1 AND q.attempt)
     ORDER BY q.seq FOR UPDATE OF q
 ), gone AS (
     DELETE FROM queue q USING locked WHERE q.job_id = locked.job_id

@@ -81,8 +81,8 @@ def downlinks(items: Iterable[Downlink]) -> Iterator[pb.WorkResponse]:
 def attempt_id(ref: pb.AttemptRef) -> AttemptId:
     """Return the attempt. Raises ProtocolViolation."""
     job_id = normalised(ref.job_id)
-    if job_id is None:
-        raise ProtocolViolation("An attempt's job_id is not a job id.")
+    if job_id is None or ref.attempt < 1:
+        raise ProtocolViolation("An attempt needs a job id and a number from 1.")
     return AttemptId(job_id, ref.attempt)
 
 
