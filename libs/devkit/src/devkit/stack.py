@@ -159,13 +159,17 @@ async def running(options: Options) -> AsyncIterator[Stack]:
 
 
 async def _start_together(stack: Stack, *, with_provider: bool) -> None:
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(stack.start_scheduler())
             if with_provider:
                 tasks.create_task(stack.choose_provider())
     except* ProgramFailed as failed:
-        raise failed.exceptions[0] from None
+        failure = failed.exceptions[0]
+    # Outside: before Python 3.11.4 what `except*` raises comes in a group.
+    if failure is not None:
+        raise failure
 
 
 def clean_environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from executor.slots import Closed, Slots
 from runtime import logs
 from runtime.clock import Clock
 from runtime.randomness import Randomness
+from runtime.tasks import task_group
 
 WELCOME_SECONDS = 4.0
 _REDIAL_BASE_SECONDS = 0.05
@@ -101,12 +102,10 @@ class Receiver:
         self._reporter.report_again()
         await self._on_connected(connected=True)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with task_group(LinkBroken) as tasks:
                 tasks.create_task(self._send(link))
                 tasks.create_task(self._receive(link, heartbeats))
                 tasks.create_task(heartbeats.run())
-        except* LinkBroken as group:
-            raise LinkBroken(str(group.exceptions[0])) from None
         finally:
             self._outbox.close()
             await self._on_connected(connected=False)

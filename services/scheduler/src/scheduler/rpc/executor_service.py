@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from runtime.rpc_errors import RpcError
+from runtime.tasks import task_group
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Session
 from scheduler.images import AssignedImages
@@ -35,14 +36,12 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
         del context
         session = await self._open(request_iterator)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with task_group(ProtocolViolation) as tasks:
                 reader = tasks.create_task(self._read(session, request_iterator))
                 while items := await session.outbox.take():
                     for message in work_mapping.downlinks(items):
                         yield message
                 reader.cancel()
-        except* ProtocolViolation as group:
-            raise group.exceptions[0] from None
         finally:
             self._work.close(session)
         if session.outbox.closed_because:
