@@ -351,9 +351,14 @@ def test_durations_are_typed_as_people_write_them(text: str, seconds: float) -> 
     assert duration(text) == timedelta(seconds=seconds)
 
 
+# A shell that runs the tests in the background lets them, and so the command, ignore SIGINT.
+_HEARS_CTRL_C = ("env", "--default-signal=INT")
+
+
 async def test_ctrl_c_ends_the_watch_with_130_and_says_how_to_go_on(scheduler: FakeScheduler) -> None:
     scheduler.streams.append([job_message("j"), asyncio.Event()])
     process = await asyncio.create_subprocess_exec(
+        *_HEARS_CTRL_C,
         *(PROGRAM, "--address", scheduler.address, "watch", "j"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
