@@ -8,7 +8,11 @@ import typer
 from executor.settings import ExecutorSettings
 from runtime import logs, running, serving, settings
 
-app = typer.Typer(add_completion=False, help="An executor of visionjobs: dials a scheduler, and calls Gemini for it.")
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An executor of visionjobs: dials a scheduler, and calls Gemini for it.",
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,7 +6,6 @@ import sys
 import typer
 
 from runtime import logs, running, serving, settings
-from scheduler import bootstrap
 from scheduler.errors import StoreUnavailable, WrongRevision
 from scheduler.settings import SchedulerSettings
 
@@ -23,6 +22,9 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     loaded = settings.load_or_exit(SchedulerSettings)
+    # Imported here: the health check runs every few seconds, and needs none of it.
+    from scheduler import bootstrap  # noqa: PLC0415 - see above
+
     logs.configure(level=loaded.log_level)
     try:
         running.run(lambda stop: bootstrap.serve(loaded, stop))
