@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -30,7 +31,8 @@ async def _until_signalled(program: Callable[[asyncio.Event], Awaitable[None]]) 
 
     def on_signal() -> None:
         if stop.is_set():
-            sys.exit(1)
+            # At once: nothing that is left would be worth waiting for, and what matters is on disk.
+            os._exit(1)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
