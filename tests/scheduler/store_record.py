@@ -80,7 +80,7 @@ class Record:
         return [attempt for attempt in self.running() if self.jobs[attempt.job_id].executor_id == executor_id]
 
     def lose(self, silent_since: datetime.datetime) -> set[AttemptId]:
-        """Lose the executors that are silent since then; return the running attempts of all lost sessions."""
+        """Lose the executors that are silent since then; return the running attempts of all sessions that are over."""
         for executor in self.executors.values():
             if executor.last_seen <= silent_since:
                 executor.lost_session = executor.session
@@ -88,7 +88,7 @@ class Record:
             attempt
             for executor_id, executor in self.executors.items()
             for attempt in self.running_on(executor_id)
-            if self.jobs[attempt.job_id].session <= executor.lost_session
+            if self.jobs[attempt.job_id].session <= max(executor.lost_session, executor.session - 1)
         }
 
     def start(self, claimed: Sequence[ClaimedJob], slots: Sequence[Slots], max_rank: int) -> None:

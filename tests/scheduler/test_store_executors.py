@@ -155,18 +155,6 @@ async def test_what_a_lost_session_ran_is_told_although_its_executor_dialled_aga
     assert set(await store.declare_lost(HOUR)) == {job.attempt_id}
 
 
-async def test_what_nobody_gave_back_of_an_older_session_is_lost_with_the_newer_one(
-    store: Store, time: StoreClock
-) -> None:
-    session = await connect(store)
-    await submit(store, time)
-    [job] = await claim(store, session=session)
-    await connect(store)
-    assert set(await store.declare_lost(HOUR)) == set()
-
-    assert set(await store.declare_lost(NOTHING)) == {job.attempt_id}
-
-
 async def test_only_the_executors_that_are_silent_are_lost(store: Store, time: StoreClock) -> None:
     await submit(store, time, 2, 2)
     silent = await connect(store, "e1")
@@ -239,3 +227,13 @@ async def test_jobs_of_all_clients_are_lost_alike(store: Store, time: StoreClock
 
     assert {job.client_id for job in claimed} == {CLIENT, "other"}
     assert set(await store.declare_lost(NOTHING)) == {job.attempt_id for job in claimed}
+
+
+async def test_a_job_claimed_for_an_older_session_after_a_new_hello_is_found(store: Store, time: StoreClock) -> None:
+    old = await connect(store)
+    await submit(store, time)
+    await connect(store)
+
+    [job] = await claim(store, session=old)
+
+    assert await store.declare_lost(datetime.timedelta(hours=1)) == {job.attempt_id}

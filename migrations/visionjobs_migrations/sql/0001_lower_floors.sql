@@ -9,7 +9,8 @@ BEGIN
         FROM queue q WHERE q.job_id = ANY (p_ids)
         GROUP BY q.lane, q.rank ORDER BY q.lane, q.rank
     LOOP
-        UPDATE lanes SET floors[v_row.rank] = v_row.seq
-        WHERE lane = v_row.lane AND floors[v_row.rank] > v_row.seq;
+        -- Even where the floor is low enough already: waiting for the lane's lock keeps a claim under way from raising
+        -- the floor past a row that it cannot see yet.
+        UPDATE lanes SET floors[v_row.rank] = least(floors[v_row.rank], v_row.seq) WHERE lane = v_row.lane;
     END LOOP;
 END $$;

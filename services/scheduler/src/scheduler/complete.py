@@ -108,6 +108,10 @@ class Completer:
             except StoreUnavailable as error:
                 _log.warning("outcomes_wait_for_database", outcomes=len(entries), error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
+                if len(entries) > 1:
+                    # Perhaps it is not away, but the batch too large for the time that a statement has.
+                    await self._store_halves(entries)
+                    return
             except Exception as error:  # noqa: BLE001 - whatever a row does to the database must not strand the others
                 if len(entries) == 1:
                     # The row itself is at fault. It is not acknowledged: the executor keeps it on its spool.
@@ -115,12 +119,15 @@ class Completer:
                     _log.error("outcome_refused_by_database", job_id=job_id, error=repr(error))
                     return
                 _log.warning("outcomes_bisected", outcomes=len(entries), error=type(error).__name__)
-                middle = len(entries) // 2
-                await self._store_all(entries[:middle])
-                await self._store_all(entries[middle:])
+                await self._store_halves(entries)
                 return
             else:
                 return
+
+    async def _store_halves(self, entries: Sequence[_Entry]) -> None:
+        middle = len(entries) // 2
+        await self._store_all(entries[:middle])
+        await self._store_all(entries[middle:])
 
     async def _write(self, entries: Sequence[_Entry]) -> None:
         finals, returns = await self._settle([entry.outcome for entry in entries])

@@ -65,7 +65,11 @@ class Dispatcher:
             polled = await self._wait()
             try:
                 if polled or self._is_due():
-                    self._next_due = await self._store.promote_due()
+                    # Due times that are told meanwhile must not be forgotten.
+                    self._next_due = None
+                    due = await self._store.promote_due()
+                    if due is not None:
+                        self._note_due(due)
                 await self._deal(thorough=polled)
                 if polled:
                     self._poll_seconds = poll.interval_seconds(await self._store.count_waiting(poll.BUSY_ABOVE + 1))
@@ -76,9 +80,15 @@ class Dispatcher:
 
     def expect_due(self, due: datetime.datetime) -> None:
         """A job will be due then."""
-        if self._next_due is None or due < self._next_due:
-            self._next_due = due
+        if self._note_due(due):
             self.wake()
+
+    def _note_due(self, due: datetime.datetime) -> bool:
+        """Return whether it is the earliest known."""
+        if self._next_due is not None and self._next_due <= due:
+            return False
+        self._next_due = due
+        return True
 
     async def _wait(self) -> bool:
         """Wait for a wake-up, the next due time or the poll; return whether the poll is due, however often it woke."""
@@ -119,8 +129,8 @@ class Dispatcher:
         try:
             claimed = await self._store.claim(heads[0].lane, slots, max_rank=max_rank, thorough=thorough)
         except BaseException:
-            # If the claim took effect all the same, the executor's next hello or its loss returns the jobs.
-            self._fleet.unreserve(slots)
+            # If the claim took effect all the same, nobody knows its jobs; a new hello brings them back.
+            self._fleet.close(slots, "A claim for this executor failed; say hello again.")
             raise
         self._fleet.unreserve(_unused(slots, claimed))
         return claimed, sum(slot.count for slot in slots)

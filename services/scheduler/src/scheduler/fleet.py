@@ -159,6 +159,14 @@ class Fleet:
         for session in self._sessions.values():
             session.outbox.close(reason)
 
+    def close(self, slots: Sequence[Slots], reason: str) -> None:
+        """End the streams that these slots belong to."""
+        for slot in slots:
+            session = self.get(slot.executor_id, slot.session)
+            if session is not None:
+                session.outbox.close(reason)
+                self.remove(session)
+
     def can_take(self, lane: str) -> bool:
         return any(session.free_slots and serves(session.info.lanes, lane) for session in self._sessions.values())
 

@@ -172,11 +172,15 @@ class MemoryStore:
         for executor in self._executors.values():
             if executor.last_seen <= self.time.now() - silent_for:
                 executor.lost_session = executor.session
-        lost_sessions = {executor_id: executor.lost_session for executor_id, executor in self._executors.items()}
+        # What a hello did not take along into the current session is nobody's either.
+        over = {
+            executor_id: max(executor.lost_session, executor.session - 1)
+            for executor_id, executor in self._executors.items()
+        }
         return {
             row.attempt_id
             for row in self._in_state(JobState.RUNNING)
-            if row.session <= lost_sessions.get(row.job.executor_id, 0)
+            if row.session <= over.get(row.job.executor_id, 0)
         }
 
     async def served_lanes(self, seen_within: datetime.timedelta) -> Collection[str]:

@@ -238,8 +238,8 @@ class ExecutorStore(Protocol):
     async def declare_lost(self, silent_for: datetime.timedelta) -> Collection[AttemptId]:
         """Declare the sessions lost that gave no sign of life for this long.
 
-        Returns the running attempts of every lost session, also of those declared earlier, for the caller to give
-        back.
+        Returns the running attempts of every session that is over, lost now or earlier, or followed by another one that
+        did not take them along, for the caller to give back.
         """
         ...
 

@@ -16,6 +16,7 @@ from scheduler.ports import ExecutorStore
 from scheduler.read import ServedLanes
 
 _INTERVAL_SECONDS = 1.0
+_STALL_SECONDS = 4.0
 
 _log = logs.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Rescue:
         self._lost_after = lost_after
         self._on_health = on_health
         self._healthy_since: float | None = None
+        self._looked_at = 0.0
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -55,11 +57,17 @@ class Rescue:
 
     async def _look(self) -> None:
         await self._served.refresh()
+        now, before = self._clock.monotonic(), self._looked_at
+        self._looked_at = now
+        if self._healthy_since is not None and now - before > _STALL_SECONDS:
+            # This process stood still, and stored nobody's heartbeats meanwhile.
+            _log.warning("rescue_stalled", seconds=round(now - before, 1))
+            self._healthy_since = now
         if self._healthy_since is None:
-            self._healthy_since = self._clock.monotonic()
+            self._healthy_since = now
             _log.info("database_answers")
             await self._on_health(True)  # noqa: FBT003 - the callback's only argument
-        if self._clock.monotonic() - self._healthy_since >= self._lost_after.total_seconds():
+        if now - self._healthy_since >= self._lost_after.total_seconds():
             lost = await self._store.declare_lost(self._lost_after)
             if lost:
                 await self._completer.give_back(lost, "Its executor was lost.")

@@ -64,6 +64,8 @@ class Work:
                 superseded=[attempt for attempt in held if attempt not in registration.held],
             )
         )
+        if registration.orphaned:
+            await self._completer.give_back(registration.orphaned, "Its executor never received it.")
         self._fleet.add(session)
         _log.info(
             "executor_connected",
@@ -73,8 +75,6 @@ class Work:
             lanes=info.lanes,
             held=len(held),
         )
-        if registration.orphaned:
-            await self._completer.give_back(registration.orphaned, "Its executor never received it.")
         return session
 
     def close(self, session: Session) -> None:

@@ -35,10 +35,11 @@ WHERE last_seen <= now() - $1::interval AND lost_session < session
 """
 
 # Also of sessions declared lost earlier: a claim may have been under way meanwhile, or the rescuer died half-way.
+# And of sessions before the current one: a hello takes along all that is held, what a late claim left is nobody's.
 _RUNNING_ON_LOST = """
 SELECT q.job_id, q.attempt
 FROM queue q JOIN executors e ON e.executor_id = q.executor_id
-WHERE q.state = 3 AND q.session <= e.lost_session
+WHERE q.state = 3 AND (q.session <= e.lost_session OR q.session < e.session)
 """
 
 

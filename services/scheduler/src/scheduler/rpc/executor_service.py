@@ -64,8 +64,13 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
         if first is None or not first.HasField("hello"):
             raise ProtocolViolation("The first message of the stream must carry hello.")
         info, held = work_mapping.hello(first.hello)
+        message = work_mapping.uplink(first)
         session = await self._work.open(info, held)
-        await self._work.handle(session, work_mapping.uplink(first))
+        try:
+            await self._work.handle(session, message)
+        except BaseException:
+            self._work.close(session)
+            raise
         return session
 
     async def _read(self, session: Session, request_iterator: AsyncIterator[pb.WorkRequest]) -> None:
