@@ -199,3 +199,20 @@ async def test_a_job_claimed_for_a_stream_that_broke_meanwhile_goes_to_another(b
         [job] = await assigned(other, 1)
 
     assert job.job.attempt_id.attempt == 2
+
+
+async def test_a_claim_that_failed_ends_its_streams_so_that_a_hello_brings_back_what_it_took(bench: Bench) -> None:
+    session = await bench.connect(slots=1)
+    await submit(bench.store, bench.time)
+
+    def fails() -> None:
+        raise StoreUnavailable("the answer was lost")
+
+    bench.store.meanwhile = fails  # type: ignore[method-assign]
+    async with bench.running():
+        bench.dispatcher.wake()
+        async with asyncio.timeout(5):
+            assert await session.outbox.take() == []
+
+    assert session.outbox.closed_because
+    assert not bench.fleet.has_credit
