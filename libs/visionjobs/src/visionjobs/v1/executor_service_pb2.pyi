@@ -366,6 +366,7 @@ class Assignment(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     PERMIT_REQUIRED_FIELD_NUMBER: _builtins.int
     INPUT_JSON_FIELD_NUMBER: _builtins.int
+    START_WITHIN_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """1 is Gemini, 2 is the post_process step."""
     lane: _builtins.str
@@ -392,6 +393,12 @@ class Assignment(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """The longest the attempt may take."""
 
+    @_builtins.property
+    def start_within(self) -> _duration_pb2.Duration:
+        """The paid call must begin within this time from receipt, else the attempt is released: the job expires then. Unset
+        means at any time.
+        """
+
     def __init__(
         self,
         *,
@@ -404,10 +411,11 @@ class Assignment(_message.Message):
         traceparent: _builtins.str = ...,
         permit_required: _builtins.bool = ...,
         input_json: _builtins.str = ...,
+        start_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref", "spec", b"spec", "start_within", b"start_within", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input_json", b"input_json", "lane", b"lane", "permit_required", b"permit_required", "ref", b"ref", "spec", b"spec", "step", b"step", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input_json", b"input_json", "lane", b"lane", "permit_required", b"permit_required", "ref", b"ref", "spec", b"spec", "start_within", b"start_within", "step", b"step", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -613,8 +621,13 @@ class Throttled(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    LANE_STOP_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     """The provider's own words."""
+    lane_stop: _builtins.str
+    """Why nobody may call this lane until a person has acted: billing is depleted, or the model is retired. Empty
+    otherwise.
+    """
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """The provider's own retry time; unset if it named none."""
@@ -624,10 +637,11 @@ class Throttled(_message.Message):
         *,
         message: _builtins.str = ...,
         retry_after: _duration_pb2.Duration | None = ...,
+        lane_stop: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lane_stop", b"lane_stop", "message", b"message", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

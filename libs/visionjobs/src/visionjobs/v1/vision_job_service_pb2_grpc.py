@@ -79,6 +79,26 @@ class VisionJobServiceStub:
                 request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsRequest.SerializeToString,
                 response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsResponse.FromString,
                 _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/CancelJob',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/RetryJob',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
+        self.CancelJobs = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/CancelJobs',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsResponse.FromString,
+                _registered_method=True)
+        self.RetryJobs = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/RetryJobs',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.FromString,
+                _registered_method=True)
 
 
 class VisionJobServiceServicer:
@@ -145,6 +165,35 @@ class VisionJobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelJob(self, request, context):
+        """Stops a job, also in the middle of its call. Cancelling a CANCELLED job returns it; FAILED_PRECONDITION if it ended
+        otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Makes a new job that does a finished one again. FAILED_PRECONDITION if that is not final, or its images are gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJobs(self, request, context):
+        """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJobs(self, request, context):
+        """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VisionJobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -187,6 +236,26 @@ def add_VisionJobServiceServicer_to_server(servicer, server):
                     servicer.WatchJobs,
                     request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsRequest.FromString,
                     response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'CancelJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJobs,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsResponse.SerializeToString,
+            ),
+            'RetryJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJobs,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -410,6 +479,114 @@ class VisionJobService:
             '/visionjobs.v1.VisionJobService/WatchJobs',
             visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsRequest.SerializeToString,
             visionjobs_dot_v1_dot_vision__job__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/CancelJob',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/RetryJob',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/CancelJobs',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CancelJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/RetryJobs',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

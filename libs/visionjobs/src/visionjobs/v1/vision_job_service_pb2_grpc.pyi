@@ -54,6 +54,16 @@ class VisionJobServiceStub:
     """Sends the present state at once, then every change, and ends after a final state."""
     WatchJobs: _grpc.UnaryStreamMultiCallable[_vision_job_service_pb2.WatchJobsRequest, _vision_job_service_pb2.WatchJobsResponse]
     """Watches many jobs on one stream, and ends when all of them are final."""
+    CancelJob: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobRequest, _vision_job_service_pb2.CancelJobResponse]
+    """Stops a job, also in the middle of its call. Cancelling a CANCELLED job returns it; FAILED_PRECONDITION if it ended
+    otherwise.
+    """
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobRequest, _vision_job_service_pb2.RetryJobResponse]
+    """Makes a new job that does a finished one again. FAILED_PRECONDITION if that is not final, or its images are gone."""
+    CancelJobs: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobsRequest, _vision_job_service_pb2.CancelJobsResponse]
+    """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run."""
+    RetryJobs: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobsRequest, _vision_job_service_pb2.RetryJobsResponse]
+    """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
 
 @_typing.type_check_only
 class VisionJobServiceAsyncStub(VisionJobServiceStub):
@@ -81,6 +91,16 @@ class VisionJobServiceAsyncStub(VisionJobServiceStub):
     """Sends the present state at once, then every change, and ends after a final state."""
     WatchJobs: _aio.UnaryStreamMultiCallable[_vision_job_service_pb2.WatchJobsRequest, _vision_job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """Watches many jobs on one stream, and ends when all of them are final."""
+    CancelJob: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobRequest, _vision_job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
+    """Stops a job, also in the middle of its call. Cancelling a CANCELLED job returns it; FAILED_PRECONDITION if it ended
+    otherwise.
+    """
+    RetryJob: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobRequest, _vision_job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
+    """Makes a new job that does a finished one again. FAILED_PRECONDITION if that is not final, or its images are gone."""
+    CancelJobs: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobsRequest, _vision_job_service_pb2.CancelJobsResponse]  # type: ignore[assignment]
+    """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run."""
+    RetryJobs: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobsRequest, _vision_job_service_pb2.RetryJobsResponse]  # type: ignore[assignment]
+    """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
 
 class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Submits jobs and follows them.
@@ -153,5 +173,39 @@ class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_vision_job_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_vision_job_service_pb2.WatchJobsResponse]]:
         """Watches many jobs on one stream, and ends when all of them are final."""
+
+    @_abc_1.abstractmethod
+    def CancelJob(
+        self,
+        request: _vision_job_service_pb2.CancelJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.CancelJobResponse, _abc.Awaitable[_vision_job_service_pb2.CancelJobResponse]]:
+        """Stops a job, also in the middle of its call. Cancelling a CANCELLED job returns it; FAILED_PRECONDITION if it ended
+        otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _vision_job_service_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.RetryJobResponse, _abc.Awaitable[_vision_job_service_pb2.RetryJobResponse]]:
+        """Makes a new job that does a finished one again. FAILED_PRECONDITION if that is not final, or its images are gone."""
+
+    @_abc_1.abstractmethod
+    def CancelJobs(
+        self,
+        request: _vision_job_service_pb2.CancelJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.CancelJobsResponse, _abc.Awaitable[_vision_job_service_pb2.CancelJobsResponse]]:
+        """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run."""
+
+    @_abc_1.abstractmethod
+    def RetryJobs(
+        self,
+        request: _vision_job_service_pb2.RetryJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.RetryJobsResponse, _abc.Awaitable[_vision_job_service_pb2.RetryJobsResponse]]:
+        """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
 
 def add_VisionJobServiceServicer_to_server(servicer: VisionJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
