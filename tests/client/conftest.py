@@ -1,9 +1,14 @@
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from command_line import Cli
 from fake_scheduler import FakeScheduler, serve
+from typer.testing import CliRunner, Result
 
 from visionjobs import AsyncClient
+from visionjobs.cli.app import app
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +29,27 @@ async def scheduler() -> AsyncIterator[FakeScheduler]:
 async def client(scheduler: FakeScheduler) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(scheduler.address) as connected:
         yield connected
+
+
+@pytest.fixture
+def cli(scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setenv("LOGNAME", "ada")
+
+    async def run(*arguments: str, stdin: bytes = b"") -> Result:
+        return await asyncio.to_thread(
+            CliRunner().invoke, app, ["--address", scheduler.address, *arguments], input=stdin
+        )
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+    return str(tmp_path / "photo.jpg")
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> str:
+    (tmp_path / "schema.json").write_text('{"type":  "object"}')
+    return str(tmp_path / "schema.json")

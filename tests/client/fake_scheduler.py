@@ -3,70 +3,44 @@
 
 import asyncio
 import collections
-import datetime
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from fake_admin import FakeAdmin
+from fake_answers import failure, job_message
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from visionjobs.v1 import job_pb2, vision_job_service_pb2, vision_job_service_pb2_grpc
+from visionjobs.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    job_pb2,
+    vision_job_service_pb2,
+    vision_job_service_pb2_grpc,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def failure(
-    code: str,
-    message: str = "",
-    *,
-    reason: str = "",
-    violations: dict[str, str] | None = None,
-    retry_after: datetime.timedelta | None = None,
-) -> status_pb2.Status:
-    details: list[Message] = []
-    if reason:
-        details.append(error_details_pb2.ErrorInfo(reason=reason, domain="visionjobs", metadata={"job_id": "x"}))
-    if violations:
-        bad = error_details_pb2.BadRequest()
-        for path, description in violations.items():
-            bad.field_violations.add(field=path, description=description)
-        details.append(bad)
-    if retry_after is not None:
-        delay = duration_pb2.Duration()
-        delay.FromTimedelta(retry_after)
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
+FINAL = {
+    job_pb2.JOB_STATE_SUCCEEDED,
+    job_pb2.JOB_STATE_FAILED,
+    job_pb2.JOB_STATE_CANCELLED,
+    job_pb2.JOB_STATE_EXPIRED,
+}
 
 
-def job_message(job_id: str, state: str = "QUEUED", **fields: Any) -> job_pb2.Job:
-    return job_pb2.Job(job_id=job_id, state=job_pb2.JobState.Value(f"JOB_STATE_{state}"), **fields)
-
-
-def succeeded(job_id: str, output_json: str = '{"total": 4.5}', model: str = "gemini-3.8-flash") -> job_pb2.Job:
-    result = job_pb2.Result(
-        output_json=output_json,
-        model_version=model,
-        usage=job_pb2.Usage(input_tokens=1100, output_tokens=50),
-        cost_usd=0.0012,
-    )
-    return job_message(job_id, "SUCCEEDED", result=result)
-
-
-class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
+class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAdmin):
     """Answers from `jobs`; ends calls with `failures` first.
 
     Attributes:
         jobs: By id, in the order in which ListJobs tells them.
+        lanes: By name, in the order in which ListLanes tells them.
         failures: The next calls that are not watches end with these, one each.
+        failures_after: How many calls that are not watches succeed before that.
         streams: What the next watches send, one list each: jobs, a Status that ends the stream, or an Event that is
             waited for. A stream without a list sends the jobs it was asked for, once.
         requests: Every request, in the order of arrival.
@@ -77,7 +51,9 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
 
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
+        self.lanes: dict[str, admin_service_pb2.Lane] = {}
         self.failures: collections.deque[status_pb2.Status] = collections.deque()
+        self.failures_after = 0
         self.streams: collections.deque[Sequence[job_pb2.Job | status_pb2.Status | asyncio.Event]] = collections.deque()
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -89,7 +65,11 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
         is_watch = isinstance(request, vision_job_service_pb2.WatchJobRequest | vision_job_service_pb2.WatchJobsRequest)
-        if self.failures and not is_watch:
+        if is_watch:
+            return
+        if self.failures_after:
+            self.failures_after -= 1
+        elif self.failures:
             await context.abort_with_status(rpc_status.to_status(self.failures.popleft()))
 
     async def _job(self, job_id: str, context: Context) -> job_pb2.Job:
@@ -166,6 +146,66 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         async for job in self._stream(request.job_ids, context):
             yield vision_job_service_pb2.WatchJobsResponse(job=job)
 
+    async def CancelJob(
+        self, request: vision_job_service_pb2.CancelJobRequest, context: Context
+    ) -> vision_job_service_pb2.CancelJobResponse:
+        await self._note(request, context)
+        job = await self._job(request.job_id, context)
+        if job.state in FINAL - {job_pb2.JOB_STATE_CANCELLED}:
+            await self._refuse(f"The job {job.job_id} has ended.", context)
+        job.state = job_pb2.JOB_STATE_CANCELLED
+        job.ClearField("wait")
+        return vision_job_service_pb2.CancelJobResponse(job=job)
+
+    async def RetryJob(
+        self, request: vision_job_service_pb2.RetryJobRequest, context: Context
+    ) -> vision_job_service_pb2.RetryJobResponse:
+        await self._note(request, context)
+        job = await self._job(request.job_id, context)
+        if job.state not in FINAL:
+            await self._refuse(f"The job {job.job_id} has not ended.", context)
+        return vision_job_service_pb2.RetryJobResponse(job=self._again(job))
+
+    async def CancelJobs(
+        self, request: vision_job_service_pb2.CancelJobsRequest, context: Context
+    ) -> vision_job_service_pb2.CancelJobsResponse:
+        await self._note(request, context)
+        matching = [job for job in self._matching(request.filter) if job.state not in FINAL]
+        for job in () if request.dry_run else matching:
+            job.state = job_pb2.JOB_STATE_CANCELLED
+            job.ClearField("wait")
+        return vision_job_service_pb2.CancelJobsResponse(count=len(matching))
+
+    async def RetryJobs(
+        self, request: vision_job_service_pb2.RetryJobsRequest, context: Context
+    ) -> vision_job_service_pb2.RetryJobsResponse:
+        await self._note(request, context)
+        wanted = FINAL if request.filter.states else {job_pb2.JOB_STATE_FAILED}
+        matching = [job for job in self._matching(request.filter) if job.state in wanted]
+        for job in () if request.dry_run else matching:
+            self._again(job)
+        return vision_job_service_pb2.RetryJobsResponse(count=len(matching))
+
+    def _matching(self, job_filter: vision_job_service_pb2.JobFilter) -> list[job_pb2.Job]:
+        """Return the jobs of the filter's user, states and labels; its lane and times choose nothing here."""
+        return [
+            job
+            for job in self.jobs.values()
+            if job_filter.user_id in {"", job.spec.user_id}
+            and (not job_filter.states or job.state in job_filter.states)
+            and job_filter.labels.items() <= job.spec.labels.items()
+        ]
+
+    def _again(self, job: job_pb2.Job) -> job_pb2.Job:
+        new = job_message(f"job-{len(self.jobs) + 1}", spec=job.spec, retried_from=job.job_id)
+        self.jobs[new.job_id] = new
+        return new
+
+    @staticmethod
+    async def _refuse(message: str, context: Context) -> None:
+        refusal = failure("FAILED_PRECONDITION", message, reason="WRONG_STATE")
+        await context.abort_with_status(rpc_status.to_status(refusal))
+
     async def _stream(self, job_ids: Sequence[str], context: Context) -> AsyncIterator[job_pb2.Job]:
         script = self.streams.popleft() if self.streams else [await self._job(job_id, context) for job_id in job_ids]
         try:
@@ -184,6 +224,7 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer):
 async def serve(scheduler: FakeScheduler, address: str = "127.0.0.1:0") -> grpc.aio.Server:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)])
     vision_job_service_pb2_grpc.add_VisionJobServiceServicer_to_server(scheduler, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(scheduler, server)
     port = server.add_insecure_port(address)
     scheduler.address = f"127.0.0.1:{port}"
     await server.start()

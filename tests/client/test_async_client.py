@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_scheduler import FakeScheduler, failure, job_message, succeeded
+from fake_answers import failure, job_message, succeeded
+from fake_scheduler import FakeScheduler
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from google.rpc import status_pb2
 from opentelemetry import trace
@@ -36,6 +37,8 @@ async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeSched
             priority=1,
             timeout=timedelta(seconds=90),
             max_retries=0,
+            schedule_time=datetime(2027, 1, 15, 8, tzinfo=UTC),
+            expire_time=datetime(2027, 1, 15, 9, tzinfo=UTC),
             labels={"team": "a"},
             generation=Generation(
                 temperature=0.0,
@@ -62,6 +65,8 @@ async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeSched
         priority=1,
         timeout=duration_pb2.Duration(seconds=90),
         max_retries=0,
+        schedule_time=timestamp_pb2.Timestamp(seconds=1_800_000_000),
+        expire_time=timestamp_pb2.Timestamp(seconds=1_800_003_600),
         labels={"team": "a"},
         generation=job_pb2.Generation(
             temperature=0.0, max_output_tokens=9, media_resolution="LOW", thinking_level="HIGH", service_tier="FLEX"
@@ -77,8 +82,16 @@ async def test_what_a_caller_leaves_out_is_left_to_the_scheduler(scheduler: Fake
     sent = scheduler.requests[0].spec
     assert not sent.HasField("timeout")
     assert not sent.HasField("max_retries")
+    assert not sent.HasField("schedule_time")
+    assert not sent.HasField("expire_time")
     assert not sent.generation.HasField("temperature")
     assert not sent.generation.HasField("max_output_tokens")
+
+
+@pytest.mark.parametrize("name", ["schedule_time", "expire_time"])
+def test_a_time_without_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has no time zone"):
+        spec(**{name: datetime(2027, 1, 15, 8)})  # noqa: DTZ001 - what is refused
 
 
 async def test_a_schema_given_as_text_is_sent_as_it_is(scheduler: FakeScheduler, client: AsyncClient) -> None:
@@ -119,6 +132,7 @@ async def test_a_job_is_told_in_plain_values(scheduler: FakeScheduler, client: A
         create_time=begin,
         executor_id="e",
         trace_id="t",
+        retried_from="i",
         wait=job_pb2.Wait(reason=job_pb2.WAIT_REASON_QUOTA, message="Soon.", until_time=begin),
         result=job_pb2.Result(
             output_json='{"total": 4}', model_version="m", usage=usage, cost_usd=0.5, stage_durations=stages
@@ -134,7 +148,7 @@ async def test_a_job_is_told_in_plain_values(scheduler: FakeScheduler, client: A
     assert job.stage is JobStage.GEMINI_ANALYZING
     assert (job.stage_start_time, job.create_time, job.start_time) == (then, then, None)
     assert (job.step, job.attempt, job.retry_count) == (1, 2, 1)
-    assert (job.client_id, job.executor_id, job.trace_id) == ("c", "e", "t")
+    assert (job.client_id, job.executor_id, job.trace_id, job.retried_from) == ("c", "e", "t", "i")
     assert job.spec.images == (Image(sha256="ab", mime_type="image/png"),)
     assert (job.spec.max_retries, job.spec.timeout) == (0, None)
     assert job.wait == visionjobs.Wait(reason=visionjobs.WaitReason.QUOTA, message="Soon.", until_time=then)
@@ -264,6 +278,7 @@ async def test_a_batch_is_answered_in_the_order_of_its_ids(scheduler: FakeSchedu
         (failure("INVALID_ARGUMENT"), visionjobs.InvalidArgument),
         (failure("NOT_FOUND"), visionjobs.NotFound),
         (failure("ALREADY_EXISTS"), visionjobs.AlreadyExists),
+        (failure("FAILED_PRECONDITION"), visionjobs.FailedPrecondition),
         (failure("RESOURCE_EXHAUSTED"), visionjobs.ResourceExhausted),
         (failure("DEADLINE_EXCEEDED"), visionjobs.DeadlineExceeded),
         (failure("INTERNAL"), visionjobs.RpcError),

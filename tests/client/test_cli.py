@@ -1,55 +1,19 @@
-"""The command line in a thread of the test, or as a process where signals, pipes and the terminal matter."""
+"""The command line in a thread of the test: what it asks, prints and exits with."""
 
 import asyncio
-import json
-import os
-import pty
-import signal
-import sys
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fake_scheduler import FakeScheduler, failure, job_message, serve, succeeded
-from google.protobuf import duration_pb2
-from typer.testing import CliRunner, Result
+from command_line import Cli, lines
+from fake_answers import failure, job_message, succeeded
+from fake_scheduler import FakeScheduler, serve
+from google.protobuf import duration_pb2, timestamp_pb2
+from typer.testing import CliRunner
 
 from visionjobs.cli.app import app
-from visionjobs.cli.arguments import duration
+from visionjobs.cli.arguments import duration, time_from
 from visionjobs.v1 import job_pb2
-
-PROGRAM = str(Path(sys.executable).parent / "visionjobs")
-
-Cli = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-def cli(scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setenv("LOGNAME", "ada")
-
-    async def run(*arguments: str, stdin: bytes = b"") -> Result:
-        return await asyncio.to_thread(
-            CliRunner().invoke, app, ["--address", scheduler.address, *arguments], input=stdin
-        )
-
-    return run
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> str:
-    (tmp_path / "photo.jpg").write_bytes(b"jpeg")
-    return str(tmp_path / "photo.jpg")
-
-
-@pytest.fixture
-def schema(tmp_path: Path) -> str:
-    (tmp_path / "schema.json").write_text('{"type":  "object"}')
-    return str(tmp_path / "schema.json")
-
-
-def lines(result: Result) -> list[dict[str, object]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 async def test_every_option_of_submit_reaches_the_scheduler(
@@ -63,6 +27,7 @@ async def test_every_option_of_submit_reaches_the_scheduler(
         *("--max-retries", "0", "--system-instruction", f"@{tmp_path}/system.txt", "--temperature", "0"),
         *("--max-output-tokens", "9", "--media-resolution", "ultra-high", "--thinking-level", "low"),
         *("--cache", "off", "--request-id", "r-1", "--fail-fast"),
+        *("--schedule-time", "2030-01-31T08:00Z", "--expire-time", "2030-01-31T10:00+01:00"),
     )
 
     assert result.exit_code == 0, result.stderr
@@ -79,6 +44,8 @@ async def test_every_option_of_submit_reaches_the_scheduler(
         priority=1,
         labels={"team": "a", "empty": ""},
         timeout=duration_pb2.Duration(seconds=90),
+        schedule_time=timestamp_pb2.Timestamp(seconds=1_896_076_800),
+        expire_time=timestamp_pb2.Timestamp(seconds=1_896_080_400),
         max_retries=0,
         generation=job_pb2.Generation(
             temperature=0.0, max_output_tokens=9, media_resolution="ULTRA_HIGH", thinking_level="LOW"
@@ -119,6 +86,7 @@ async def test_submit_and_watch_tells_every_change_and_the_result(
 
 async def test_json_of_a_watch_is_one_object_a_line(cli: Cli, scheduler: FakeScheduler) -> None:
     scheduler.streams.append([job_message("j"), succeeded("j")])
+    scheduler.jobs["j"] = succeeded("j")
 
     result = await cli("watch", "j", "--json")
 
@@ -182,6 +150,52 @@ async def test_a_plain_list_is_a_line_for_each_job(cli: Cli, scheduler: FakeSche
     assert result.stdout == "j\tQUEUED\t\tu\tno executor\n"
 
 
+async def test_a_waiting_job_says_why_until_when_and_what_that_means(cli: Cli, scheduler: FakeScheduler) -> None:
+    wait = job_pb2.Wait(reason=job_pb2.WAIT_REASON_CIRCUIT_BREAKER, message="The provider fails.")
+    wait.until_time.FromDatetime(datetime(2030, 1, 31, 8, tzinfo=UTC))
+    scheduler.jobs["j"] = job_message("j", wait=wait)
+    scheduler.streams.append([scheduler.jobs["j"]])
+
+    outputs = [await cli("get", "j"), await cli("list"), await cli("watch", "j")]
+
+    local = datetime(2030, 1, 31, 8, tzinfo=UTC).astimezone()
+    for result in outputs:
+        assert f"circuit breaker until {local:%Y-%m-%d %H:%M:%S}: The provider fails." in result.stdout
+
+
+async def test_get_tells_what_a_job_repeats_and_between_which_times_it_may_start(
+    cli: Cli, scheduler: FakeScheduler
+) -> None:
+    spec = job_pb2.JobSpec(cache=job_pb2.CACHE_POLICY_REFRESH)
+    spec.schedule_time.FromDatetime(datetime(2030, 1, 31, 8, tzinfo=UTC))
+    spec.expire_time.FromDatetime(datetime(2030, 1, 31, 9, tzinfo=UTC))
+    scheduler.jobs["j"] = job_message("j", "SCHEDULED", spec=spec, retried_from="i")
+
+    shown = (await cli("get", "j")).stdout.splitlines()
+
+    begin, end = (datetime(2030, 1, 31, hour, tzinfo=UTC).astimezone().isoformat(sep=" ") for hour in (8, 9))
+    assert {"Retry of: i", "Cache: refresh", f"Not before: {begin}", f"Expires: {end}"} <= set(shown)
+
+
+async def test_json_of_a_watch_ends_with_the_whole_job(
+    cli: Cli, scheduler: FakeScheduler, photo: str, schema: str
+) -> None:
+    end = asyncio.Event()
+    scheduler.streams.append([job_message("job-1"), end, succeeded("job-1")])
+    asked = asyncio.create_task(cli("submit", photo, "--prompt", "Read.", "--schema", schema, "--watch", "--json"))
+    await scheduler.watching.wait()
+    scheduler.jobs["job-1"].MergeFrom(succeeded("job-1"))
+    end.set()
+
+    first, last = lines(await asked)
+
+    assert isinstance(first["spec"], dict)
+    assert isinstance(last["spec"], dict)
+    assert first["spec"]["prompt"] == ""
+    assert last["state"] == "SUCCEEDED"
+    assert (last["spec"]["prompt"], last["spec"]["response_schema"]) == ("Read.", {"type": "object"})
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED"])
 async def test_a_watch_of_a_job_that_ends_without_result_exits_with_1(
     cli: Cli, scheduler: FakeScheduler, state: str
@@ -241,10 +255,24 @@ async def test_refused_input_exits_with_2_and_names_each_field(
         ["submit", "sha256:ab", "--prompt", "x", "--schema", "schema.json", "--timeout", "soon"],
         ["submit", "sha256:ab", "--prompt", "x", "--schema", "schema.json", "--cache", "maybe"],
         ["submit", "sha256:ab", "--prompt", "\udcff", "--schema", "schema.json"],
+        ["submit", "sha256:ab", "--prompt", "x", "--schema", "schema.json", "--schedule-time", "soon"],
+        ["submit", "sha256:ab", "--prompt", "x", "--schema", "schema.json", "--expire-time", "+soon"],
+        ["submit", "sha256:ab", "--prompt", "x", "--schema", "schema.json", "--expire-time", "+999999999d"],
         ["list", "--state", "done"],
         ["list", "--limit", "0"],
         ["watch"],
         ["get", "\udcff"],
+        ["cancel"],
+        ["retry"],
+        ["cancel-jobs", "--yes"],
+        ["retry-jobs", "--yes"],
+        ["cancel-jobs", "--state", "done", "--yes"],
+        ["lanes", "nonsense"],
+        ["lanes", "set", "gemini/x"],
+        ["lanes", "set", "gemini/x", "--requests-per-minute", "-1"],
+        ["lanes", "pause"],
+        ["accepting"],
+        ["accepting", "maybe"],
     ],
 )
 async def test_wrong_usage_exits_with_2_without_a_call(
@@ -279,6 +307,18 @@ async def test_an_unreachable_scheduler_exits_with_4_and_says_where_it_was_looke
     assert result.exit_code == 4
     assert f"The scheduler at {gone.address} cannot be reached" in result.stderr
     assert "trying again" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:50051", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:0", "127.0.0.1:65536", "a b:1", ":1"],
+)
+async def test_an_address_that_cannot_be_one_exits_with_2_at_once(address: str) -> None:
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["--address", address, "get", "j"])
+
+    assert result.exit_code == 2
+    assert result.stderr == f"{address!r} is not an address of the form HOST:PORT, such as 127.0.0.1:50051.\n"
     assert result.stdout == ""
 
 
@@ -345,107 +385,23 @@ async def test_what_others_wrote_cannot_command_the_terminal(cli: Cli, scheduler
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("0.5", 0.5)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("0.5", 0.5), ("2d", 172_800)],
 )
 def test_durations_are_typed_as_people_write_them(text: str, seconds: float) -> None:
     assert duration(text) == timedelta(seconds=seconds)
 
 
-# A shell that runs the tests in the background lets them, and so the command, ignore SIGINT.
-_HEARS_CTRL_C = ("env", "--default-signal=INT")
-
-
-async def test_ctrl_c_ends_the_watch_with_130_and_says_how_to_go_on(scheduler: FakeScheduler) -> None:
-    scheduler.streams.append([job_message("j"), asyncio.Event()])
-    process = await asyncio.create_subprocess_exec(
-        *_HEARS_CTRL_C,
-        *(PROGRAM, "--address", scheduler.address, "watch", "j"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"j\tQUEUED\n"
-
-    process.send_signal(signal.SIGINT)
-    _, stderr = await process.communicate()
-
-    assert process.returncode == 130
-    assert stderr.decode() == "What is submitted goes on. Follow it again with: visionjobs watch j\n"
-
-
-async def test_a_watch_through_a_restart_goes_on_and_says_only_that_it_tries_again() -> None:
-    fake = FakeScheduler()
-    go_away = asyncio.Event()
-    fake.streams.extend(
-        [[job_message("j"), go_away, failure("UNAVAILABLE", "Stopping.", reason="STOPPING")], [succeeded("j")]]
-    )
-    first = await serve(fake)
-    process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, "--address", fake.address, "watch", "j"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert await process.stdout.readline() == b"j\tQUEUED\n"
-
-    stopped = asyncio.create_task(first.stop(10))
-    go_away.set()
-    notice = await process.stderr.readline()
-    await stopped
-    second = await serve(fake, fake.address)
-    stdout, stderr = await process.communicate()
-    await second.stop(None)
-
-    assert process.returncode == 0
-    assert stdout.startswith(b"j\tSUCCEEDED")
-    assert notice == b"The scheduler cannot serve now; trying again for up to 30 s.\n"
-    assert stderr in {b"", b"The scheduler cannot be reached; trying again for up to 30 s.\n"}
-
-
-async def test_a_reader_that_goes_away_ends_the_program_quietly(scheduler: FakeScheduler) -> None:
-    go_on = asyncio.Event()
-    scheduler.streams.append([job_message("j"), go_on, succeeded("j")])
-    ours, theirs = os.pipe()
-    process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, "--address", scheduler.address, "watch", "j"), stdout=theirs, stderr=asyncio.subprocess.PIPE
-    )
-    os.close(theirs)
-    assert await asyncio.to_thread(os.read, ours, 100) == b"j\tQUEUED\n"
-
-    os.close(ours)
-    go_on.set()
-    _, stderr = await process.communicate()
-
-    assert (process.returncode, stderr) == (141, b"")
-
-
-async def test_a_person_at_a_terminal_sees_the_result_in_colour(scheduler: FakeScheduler) -> None:
-    scheduler.streams.append([job_message("j"), job_message("j", "RUNNING"), succeeded("j", model="emulator")])
-    ours, theirs = pty.openpty()
-    environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "CI"}}
-    process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, "--address", scheduler.address, "watch", "j"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment | {"TERM": "xterm-256color", "COLUMNS": "120"},
-    )
-    os.close(theirs)
-    shown = await asyncio.to_thread(_everything, ours)
-
-    assert await process.wait() == 0
-    assert "\x1b[32m✓ " in shown
-    assert '"total"' in shown
-    assert "This answer is EMULATED" in shown
-
-
-def _everything(descriptor: int) -> str:
-    shown = b""
-    with open(descriptor, "rb", buffering=0) as terminal:
-        try:
-            while chunk := terminal.read(4096):
-                shown += chunk
-        except OSError:
-            pass  # Linux reports the end of a pseudo-terminal as an error
-    return shown.decode()
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2030-01-31T08:00:00Z", datetime(2030, 1, 31, 8, tzinfo=UTC)),
+        ("2030-01-31 08:00+02:00", datetime(2030, 1, 31, 6, tzinfo=UTC)),
+        ("2030-01-31T08:00", datetime(2030, 1, 31, 8).astimezone()),
+        ("2030-01-31", datetime(2030, 1, 31).astimezone()),
+        ("+10m", datetime(2029, 1, 1, 12, 10, tzinfo=UTC)),
+        ("-2h", datetime(2029, 1, 1, 10, tzinfo=UTC)),
+    ],
+)
+def test_times_are_iso_8601_or_count_from_now(text: str, expected: datetime) -> None:
+    assert time_from(text, datetime(2029, 1, 1, 12, tzinfo=UTC)) == expected

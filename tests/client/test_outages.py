@@ -2,7 +2,8 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from fake_scheduler import FakeScheduler, failure, job_message, serve, succeeded
+from fake_answers import failure, job_message, succeeded
+from fake_scheduler import FakeScheduler, serve
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,11 +4,12 @@ import asyncio
 import threading
 
 import pytest
-from fake_scheduler import FakeScheduler, job_message, succeeded
+from fake_answers import job_message, lane_message, succeeded
+from fake_scheduler import FakeScheduler
 from opentelemetry import trace
 
 import visionjobs
-from visionjobs import Client, Image, JobSpec, JobState
+from visionjobs import Client, Image, JobFilter, JobSpec, JobState
 
 SPEC = JobSpec(user_id="u", images=[Image(data=b"png")], prompt="Read.", response_schema={"type": "object"})
 
@@ -28,6 +29,26 @@ async def test_every_method_works_from_ordinary_code(scheduler: FakeScheduler) -
             scheduler.streams.extend([[succeeded("job-1")], [succeeded("job-3")]])
             assert client.result("job-1").output == {"total": 4.5}
             assert client.submit_and_wait(SPEC).output == {"total": 4.5}
+
+    await asyncio.to_thread(use)
+
+
+async def test_jobs_and_lanes_are_looked_after_from_ordinary_code(scheduler: FakeScheduler) -> None:
+    scheduler.jobs = {"a": job_message("a"), "b": job_message("b", "FAILED"), "c": job_message("c")}
+    scheduler.lanes["gemini/x"] = lane_message("gemini/x")
+
+    def use() -> None:
+        with Client(scheduler.address) as client:
+            assert client.cancel("a").state is JobState.CANCELLED
+            assert client.retry("b", request_id="1").retried_from == "b"
+            assert client.retry_jobs(JobFilter(states=[JobState.FAILED]), dry_run=True) == 1
+            assert client.cancel_jobs(JobFilter(states=[JobState.QUEUED])) == 2
+            assert [lane.lane for lane in client.list_lanes()] == ["gemini/x"]
+            assert client.update_lane("gemini/x", max_in_flight=3).max_in_flight == 3
+            assert [lane.paused for lane in client.pause_lane("*")] == [True]
+            assert [lane.paused for lane in client.resume_lane("gemini/x")] == [False]
+            assert client.reset_breaker("gemini/x").breaker_failures == 0
+            assert client.set_accepting(False) is False
 
     await asyncio.to_thread(use)
 

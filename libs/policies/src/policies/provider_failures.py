@@ -6,20 +6,18 @@ a status or an ending that no row names falls to the last row of its kind.
 
 import datetime
 import email.utils
-import json
-import math
-import re
-from collections.abc import Mapping
+import zoneinfo
 from dataclasses import dataclass
 
-MAX_MESSAGE = 1_000
-"""Characters of the provider's words that a message keeps."""
+from policies import provider_error
+from policies.provider_error import ProviderError
 
 MAX_RETRY_SECONDS = 30 * 86_400.0
 """A longer wait than this is not a wait."""
 
-_MAX_BODY = 64 * 1024
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)s")
+_TOO_MANY_REQUESTS = 429
+_PER_DAY = "PerDay"
+_QUOTA_ZONE = "America/Los_Angeles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +39,15 @@ class Fails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttles:
-    """A limit of the provider was hit; attributes as in `Fails`."""
+    """Nobody may call for a while, whatever the job: it goes back unspent. Other attributes as in `Fails`.
+
+    Attributes:
+        lane_stop: Why nobody may call until a person has acted, as a sentence; "" if only time has to pass.
+    """
 
     message: str
     retry_after_seconds: float | None
+    lane_stop: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +60,22 @@ class RefusesExecutor:
 Meaning = Fails | Throttles | RefusesExecutor
 
 _THROTTLED = "THROTTLED"
+_DEPLETED = "DEPLETED"
+_RETIRED = "RETIRED"
 _REFUSED = "REFUSED"
 _PROVIDER_ERROR = "PROVIDER_ERROR"
 _BAD_REQUEST = "BAD_REQUEST"
 _BAD_IMAGE = "BAD_IMAGE"
 _RETRYABLE = frozenset({_PROVIDER_ERROR})
+_LANE_STOPS = {
+    _THROTTLED: "",
+    _DEPLETED: "Billing of the provider's account is depleted: {words}",
+    _RETIRED: "The provider does not offer the model any more: {words}",
+}
 
+# "check your plan and billing details" is said of every limit, so the word billing alone says nothing.
+_DEPLETED_WORDS = ("credits are depleted", "prepayment credit", "prepaid credit", "monthly spending cap")
+_RETIRED_WORDS = ("is not found for api version", "no longer available")
 _IMAGE_WORDS = ("input image", "provided image", "image is not valid", "image format", "unsupported mime type")
 
 
@@ -77,7 +90,7 @@ class _Row:
     reason: str = ""
     words: tuple[str, ...] = ()
 
-    def fits(self, error: "_Error") -> bool:
+    def fits(self, error: ProviderError) -> bool:
         return (
             self.first <= error.status <= self.last
             and self.canonical in ("", error.canonical)
@@ -87,19 +100,20 @@ class _Row:
 
 
 _STATUSES = (
-    _Row(first=429, last=429, meaning=_THROTTLED),
     # Prepaid credit is used up; documented as 402, in the field also a 429.
-    _Row(first=402, last=402, meaning=_THROTTLED),
+    _Row(first=402, last=402, meaning=_DEPLETED),
+    _Row(first=429, last=429, words=_DEPLETED_WORDS, meaning=_DEPLETED),
+    _Row(first=429, last=429, meaning=_THROTTLED),
     # A bad key is a 400 here, not a 401.
     _Row(first=400, last=400, reason="API_KEY_INVALID", meaning=_REFUSED),
     # "User location is not supported for the API use."
     _Row(first=400, last=400, canonical="FAILED_PRECONDITION", meaning=_REFUSED),
     _Row(first=401, last=401, meaning=_REFUSED),
     _Row(first=403, last=403, meaning=_REFUSED),
+    _Row(first=404, last=404, words=_RETIRED_WORDS, meaning=_RETIRED),
     _Row(first=400, last=400, words=_IMAGE_WORDS, meaning=_BAD_IMAGE),
     _Row(first=408, last=408, meaning=_PROVIDER_ERROR),
     _Row(first=499, last=499, meaning=_PROVIDER_ERROR),
-    # 404 is a model that does not exist, or does not exist any more.
     _Row(first=400, last=498, meaning=_BAD_REQUEST),
     _Row(first=0, last=10_000, meaning=_PROVIDER_ERROR),
 )
@@ -132,13 +146,14 @@ def of_status(status: int, body: str, *, retry_after: str | None, now: datetime.
         status: The HTTP status, not 200.
         body: The answer's body; any text.
         retry_after: The Retry-After header: seconds or a date.
-        now: Aware; a date in the header is counted from it.
+        now: Aware; a date in the header, and the end of a daily quota, are counted from it.
     """
-    error = _Error.read(status, body[:_MAX_BODY])
+    error = provider_error.read(status, body)
     meaning = next(row.meaning for row in _STATUSES if row.fits(error))
-    seconds = _longest(error.retry_seconds, _header_seconds(retry_after, now))
-    if meaning == _THROTTLED:
-        return Throttles(message=error.words, retry_after_seconds=seconds)
+    seconds = _retry_seconds(error, retry_after, now)
+    if meaning in _LANE_STOPS:
+        lane_stop = _LANE_STOPS[meaning].format(words=error.words)
+        return Throttles(message=error.words, retry_after_seconds=seconds, lane_stop=lane_stop)
     if meaning == _REFUSED:
         return RefusesExecutor(message=error.words)
     return Fails(kind=meaning, message=error.words, retryable=meaning in _RETRYABLE, retry_after_seconds=seconds)
@@ -163,58 +178,21 @@ def of_answer(*, block_reason: str, finish_reason: str, has_text: bool) -> Fails
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Error:
-    """A google.rpc.Status in JSON, as far as the body is one."""
-
-    status: int
-    canonical: str
-    message: str
-    reasons: frozenset[str]
-    retry_seconds: float | None
-    words: str
-
-    @classmethod
-    def read(cls, status: int, body: str) -> "_Error":
-        error = _mapping(_mapping(_json(body)).get("error"))
-        details = [_mapping(detail) for detail in _list(error.get("details"))]
-        canonical, message = _text(error.get("status")), _text(error.get("message"))
-        words = message or " ".join(body[:MAX_MESSAGE].split()) or "no message"
-        return cls(
-            status=status,
-            canonical=canonical,
-            message=message,
-            reasons=frozenset(_text(detail.get("reason")) for detail in details),
-            retry_seconds=_longest(*(_duration_seconds(detail.get("retryDelay")) for detail in details)),
-            words=f"HTTP {status}{' ' + canonical[:64] if canonical else ''}: {words[:MAX_MESSAGE]}",
-        )
+def _retry_seconds(error: ProviderError, header: str | None, now: datetime.datetime) -> float | None:
+    if error.status == _TOO_MANY_REQUESTS and any(_PER_DAY in quota_id for quota_id in error.quota_ids):
+        # What the provider itself says of such a limit, as "18s", is the time of another one.
+        return _seconds_to_new_day(now)
+    seconds = provider_error.longest(error.retry_seconds, _header_seconds(header, now))
+    return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_SECONDS)
 
 
-def _json(body: str) -> object:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    # On some paths an error comes as a list of one.
-    return document[0] if isinstance(document, list) and len(document) == 1 else document
-
-
-def _mapping(value: object) -> Mapping[object, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _duration_seconds(value: object) -> float | None:
-    """Return the seconds of a Duration in JSON: "26s", "600.5s"."""
-    found = _DURATION.fullmatch(_text(value))
-    return float(found[1]) if found else None
+def _seconds_to_new_day(now: datetime.datetime) -> float:
+    """Return the time to the next midnight in California (https://ai.google.dev/gemini-api/docs/rate-limits)."""
+    zone = zoneinfo.ZoneInfo(_QUOTA_ZONE)
+    tomorrow = now.astimezone(zone).date() + datetime.timedelta(days=1)
+    midnight = datetime.datetime.combine(tomorrow, datetime.time(), tzinfo=zone)
+    # In UTC, because a difference inside one zone ignores that its clocks change.
+    return (midnight.astimezone(datetime.UTC) - now).total_seconds()
 
 
 def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:
@@ -231,8 +209,3 @@ def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:
         return None
     aware = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
     return (aware - now).total_seconds()
-
-
-def _longest(*seconds: float | None) -> float | None:
-    known = [each for each in seconds if each is not None and math.isfinite(each)]
-    return min(max(0.0, *known), MAX_RETRY_SECONDS) if known else None

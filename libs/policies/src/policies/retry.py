@@ -1,23 +1,31 @@
-"""Whether a failed attempt is followed by another one.
+"""Whether an attempt that gave no result is followed by another one.
 
-| outcome | charged to retry_count | next |
+| end of the attempt | charged to retry_count | next |
 |---|---|---|
 | retryable failure: provider 5xx, timeout, broken connection, unusable output | yes | after the backoff, never before the provider's own time |
+| the same while the lane's circuit breaker is not closed, its probe included | no | at once; the lane decides when |
 | other failure: bad image, bad request, safety block | - | FAILED |
-| throttled by the provider (429) | no | after the provider's time as it is; a 429 with none backs off from 30 s |
-| released: draining, bad key on one executor; lost executor | no | at once |
+| throttled by the provider (429) | no | at once; the lane is closed for the provider's time |
+| released: draining, bad key on one executor, no permit in time | no | at once |
+| lost executor | no | at once |
+
+Whatever the row says, no attempt follows where the job has expired, where as many calls were paid for as the retries
+allow (`max_retries + 1` for each step), or where its executor died the third time while it prepared the job.
 """
 
 from dataclasses import dataclass
 
 from policies import backoff
 
+MAX_PREPARING_DEATHS = 3
+"""Executors that may die while they prepare a job before it is POISON."""
+
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """The job waits this long, then stands at its old place."""
+    """The job waits this long, then stands at its old place; None lets it stand there at once."""
 
-    after_seconds: float
+    after_seconds: float | None
     charged: bool
 
 
@@ -27,7 +35,13 @@ class GiveUp:
 
 
 def after_failure(
-    *, retryable: bool, retry_count: int, max_retries: int, provider_seconds: float | None, draw: float
+    *,
+    retryable: bool,
+    retry_count: int,
+    max_retries: int,
+    breaker_closed: bool,
+    provider_seconds: float | None,
+    draw: float,
 ) -> TryAgain | GiveUp:
     """Decide what follows a failed attempt.
 
@@ -35,17 +49,20 @@ def after_failure(
         retryable: Whether the same job may succeed later.
         retry_count: Charged failures before this one.
         max_retries: How many charged failures are followed by another attempt.
+        breaker_closed: Whether the lane's breaker was closed until this failure, or the failure is none that it counts.
         provider_seconds: The provider's own retry time, if it named one.
         draw: A random number in [0, 1).
     """
-    if not retryable or retry_count >= max_retries:
+    if not retryable:
+        return GiveUp()
+    if not breaker_closed:
+        return TryAgain(provider_seconds, charged=False)
+    if retry_count >= max_retries:
         return GiveUp()
     wait = backoff.retry_seconds(retry_count, draw=draw)
     return TryAgain(max(wait, provider_seconds or 0.0), charged=True)
 
 
-def after_throttling(*, provider_seconds: float | None, throttle_count: int, draw: float) -> TryAgain:
-    """Decide what follows a 429. Args as in `after_failure`; throttle_count counts the 429s before this one."""
-    if provider_seconds is not None:
-        return TryAgain(provider_seconds, charged=False)
-    return TryAgain(backoff.throttled_seconds(throttle_count, draw=draw), charged=False)
+def may_pay_again(*, paid_calls: int, max_retries: int) -> bool:
+    """Say whether another call may be paid for, after this many."""
+    return paid_calls <= max_retries

@@ -18,6 +18,7 @@ from visionjobs.client import AsyncClient
 from visionjobs.errors import (
     AlreadyExists,
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     JobFailed,
     NotFound,
@@ -28,6 +29,7 @@ from visionjobs.errors import (
     Violation,
     VisionJobsError,
 )
+from visionjobs.job_filter import JobFilter
 from visionjobs.jobs import (
     Attempt,
     CachePolicy,
@@ -45,25 +47,30 @@ from visionjobs.jobs import (
     Wait,
     WaitReason,
 )
+from visionjobs.lanes import BreakerState, Lane
 from visionjobs.sync_client import Client
 
 __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "Attempt",
+    "BreakerState",
     "CachePolicy",
     "Client",
     "DeadlineExceeded",
+    "FailedPrecondition",
     "Generation",
     "Image",
     "InvalidArgument",
     "Job",
     "JobError",
     "JobFailed",
+    "JobFilter",
     "JobSpec",
     "JobStage",
     "JobState",
     "JobView",
+    "Lane",
     "NotFound",
     "ResourceExhausted",
     "Result",

@@ -9,31 +9,29 @@ from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-import grpc
-
-from visionjobs import connection, mapping, retrying
+from visionjobs import retrying
+from visionjobs.calls import Calls
+from visionjobs.change_calls import ChangeCalls
 from visionjobs.errors import DeadlineExceeded, JobFailed, UnexpectedAnswer
 from visionjobs.jobs import Image, Job, JobSpec, JobState, JobView, Result
+from visionjobs.lane_calls import LaneCalls
+from visionjobs.mapping import answers, requests
 from visionjobs.rpc_errors import translated
-from visionjobs.settings import ClientSettings
 from visionjobs.v1 import vision_job_service_pb2 as service_pb2
-from visionjobs.v1 import vision_job_service_pb2_grpc as service_pb2_grpc
 from visionjobs.watching import follow
 
 # Of one request's 32 MiB: what is left is for prompts and schemas.
 INLINE_IMAGE_BYTES = 24 * 1024 * 1024
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
 
-
-class AsyncClient:
+class AsyncClient(ChangeCalls, LaneCalls):
     """A client of the scheduler.
 
     A call that finds the scheduler unavailable is repeated until it answers or `timeout` is over. That is safe: reads
-    change nothing, uploads are addressed by their content, and every submission carries a request_id.
+    change nothing, uploads are addressed by their content, every submission and retry carries a request_id, and what
+    is cancelled or set twice is so once. `retry_jobs` alone is not repeated.
 
     Make it inside a running event loop, and `close` it or use it as an `async with`.
     """
@@ -55,15 +53,14 @@ class AsyncClient:
             on_retry: Gets the error and the length of the pause before each repetition.
 
         Raises:
-            ValueError: The key holds characters that cannot be sent.
+            ValueError: The key holds characters that cannot be sent, or the address is none.
         """
-        settings = ClientSettings()
-        self._caller = connection.Caller(settings.api_key.get_secret_value() if api_key is None else api_key)
-        self._timeout = timeout
-        self._on_retry = on_retry
-        self.address = address or settings.address
-        self._channel = connection.open_channel(self.address)
-        self._stub = service_pb2_grpc.VisionJobServiceStub(self._channel)
+        self._calls = Calls(address, api_key, timeout=timeout, on_retry=on_retry)
+
+    @property
+    def address(self) -> str:
+        """Where the scheduler is."""
+        return self._calls.address
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,7 +72,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """End running calls and close the connection."""
-        await self._channel.close()
+        await self._calls.close()
 
     async def submit(self, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Hand over one job. It is durable when this returns.
@@ -91,9 +88,9 @@ class AsyncClient:
             AlreadyExists: The request_id belongs to a job with another spec.
         """
         [fitting] = await self._fitting([spec])
-        request = mapping.submit_request(fitting, request_id or str(uuid.uuid4()))
-        answer = await self._call(self._stub.SubmitJob, request, fail_fast=spec.fail_fast)
-        return mapping.job(answer.job)
+        request = requests.submit_request(fitting, request_id or str(uuid.uuid4()))
+        answer = await self._calls.unary(self._calls.jobs.SubmitJob, request, fail_fast=spec.fail_fast)
+        return answers.job(answer.job)
 
     async def submit_many(
         self, specs: Iterable[JobSpec], *, request_ids: Iterable[str] | None = None
@@ -110,9 +107,11 @@ class AsyncClient:
         """
         fitting = await self._fitting(list(specs))
         ids = [str(uuid.uuid4()) for _ in fitting] if request_ids is None else request_ids
-        request = mapping.submit_many_request(fitting, ids)
-        answer = await self._call(self._stub.SubmitJobs, request, fail_fast=any(spec.fail_fast for spec in fitting))
-        return tuple(mapping.job(job) for job in answer.jobs)
+        request = requests.submit_many_request(fitting, ids)
+        answer = await self._calls.unary(
+            self._calls.jobs.SubmitJobs, request, fail_fast=any(spec.fail_fast for spec in fitting)
+        )
+        return tuple(answers.job(job) for job in answer.jobs)
 
     async def upload_image(self, image: bytes | str | PathLike[str], *, mime_type: str = "") -> Image:
         """Store an image, given as its bytes or the path of a file, and return what names it in a JobSpec.
@@ -124,11 +123,11 @@ class AsyncClient:
         data = image if isinstance(image, bytes) else await asyncio.to_thread(Path(image).read_bytes)
 
         async def attempt(seconds: float) -> service_pb2.UploadImageResponse:
-            requests = mapping.upload_requests(data, mime_type)
+            messages = requests.upload_requests(data, mime_type)
             with translated():
-                return await self._stub.UploadImage(requests, timeout=seconds, metadata=self._caller.metadata())
+                return await self._calls.jobs.UploadImage(messages, timeout=seconds, metadata=self._calls.metadata())
 
-        return mapping.image((await retrying.repeat(attempt, self._outage())).image)
+        return answers.image((await retrying.repeat(attempt, self._calls.outage())).image)
 
     async def get(self, job_id: str, *, view: JobView = JobView.FULL) -> Job:
         """Return one job.
@@ -136,8 +135,8 @@ class AsyncClient:
         Raises:
             NotFound: The caller has none of that id.
         """
-        answer = await self._call(self._stub.GetJob, mapping.get_request(job_id, view))
-        return mapping.job(answer.job)
+        answer = await self._calls.unary(self._calls.jobs.GetJob, requests.get_request(job_id, view))
+        return answers.job(answer.job)
 
     async def batch_get(self, job_ids: Iterable[str], *, view: JobView = JobView.BASIC) -> tuple[Job, ...]:
         """Return up to 100 jobs in the order of their ids.
@@ -146,8 +145,8 @@ class AsyncClient:
             NotFound: One of them is missing.
             ResourceExhausted: The answer would be too large; its message says how many ids fit.
         """
-        answer = await self._call(self._stub.BatchGetJobs, mapping.batch_get_request(job_ids, view))
-        return tuple(mapping.job(job) for job in answer.jobs)
+        answer = await self._calls.unary(self._calls.jobs.BatchGetJobs, requests.batch_get_request(job_ids, view))
+        return tuple(answers.job(job) for job in answer.jobs)
 
     async def list(
         self,
@@ -170,7 +169,7 @@ class AsyncClient:
         wanted = tuple(states)
         page_token = ""
         while True:
-            request = mapping.list_request(
+            request = requests.list_request(
                 user_id=user_id,
                 states=wanted,
                 labels=labels or {},
@@ -178,9 +177,9 @@ class AsyncClient:
                 page_token=page_token,
                 view=view,
             )
-            answer = await self._call(self._stub.ListJobs, request)
+            answer = await self._calls.unary(self._calls.jobs.ListJobs, request)
             for job in answer.jobs:
-                yield mapping.job(job)
+                yield answers.job(job)
             page_token = answer.next_page_token
             if not page_token:
                 return
@@ -195,9 +194,9 @@ class AsyncClient:
             Unavailable: The scheduler was away for longer than the timeout.
         """
         return follow(
-            lambda _: self._stub.WatchJob(mapping.watch_request(job_id, view), metadata=self._caller.metadata()),
+            lambda _: self._calls.jobs.WatchJob(requests.watch_request(job_id, view), metadata=self._calls.metadata()),
             [job_id],
-            self._outage,
+            self._calls.outage,
         )
 
     def watch_many(
@@ -217,11 +216,11 @@ class AsyncClient:
             Unavailable: The scheduler was away for longer than the timeout.
         """
         return follow(
-            lambda ids: self._stub.WatchJobs(
-                mapping.watch_many_request(ids, labels or {}, view), metadata=self._caller.metadata()
+            lambda ids: self._calls.jobs.WatchJobs(
+                requests.watch_many_request(ids, labels or {}, view), metadata=self._calls.metadata()
             ),
             list(job_ids),
-            self._outage,
+            self._calls.outage,
         )
 
     async def result(self, job_id: str, *, within: timedelta | None = None) -> Result:
@@ -269,15 +268,3 @@ class AsyncClient:
             if image.data is not None and image not in uploaded:
                 uploaded[image] = await self.upload_image(image.data, mime_type=image.mime_type)
         return [replace(spec, images=[uploaded.get(image, image) for image in spec.images]) for spec in specs]
-
-    async def _call(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer], request: Request, *, fail_fast: bool = False
-    ) -> Answer:
-        async def attempt(seconds: float) -> Answer:
-            with translated():
-                return await method(request, timeout=seconds, metadata=self._caller.metadata())
-
-        return await retrying.repeat(attempt, self._outage(), fail_fast=fail_fast)
-
-    def _outage(self) -> retrying.Outage:
-        return retrying.Outage(self._timeout, self._on_retry)

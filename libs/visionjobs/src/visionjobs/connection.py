@@ -1,4 +1,6 @@
-"""The way to the scheduler: the channel's limits and keepalive, and what goes with every call."""
+"""The way to the scheduler: its address, the channel's limits and keepalive, and what goes with every call."""
+
+import re
 
 import grpc
 from opentelemetry import propagate
@@ -7,9 +9,20 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 Metadata = tuple[tuple[str, str], ...]
 
+# Targets that name their resolver; what follows is the resolver's business.
+_TARGET = r"(ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):.+"
+_HOST_AND_PORT = r"(dns:(//[^/]*/)?)?(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[\w-]+(\.[\w-]+)*\.?):(?P<port>\d{1,5})"
+
 
 def open_channel(address: str) -> grpc.aio.Channel:
-    """Open a channel. It connects with the first call, and again by itself."""
+    """Open a channel. It connects with the first call, and again by itself.
+
+    Raises:
+        ValueError: No scheduler can have this address. gRPC would report it as one that is away for the moment.
+    """
+    parts = re.fullmatch(_HOST_AND_PORT, address, re.ASCII)
+    if not (re.fullmatch(_TARGET, address) or (parts and 0 < int(parts["port"]) < 65536)):
+        raise ValueError(f"{address!r} is not an address of the form HOST:PORT, such as 127.0.0.1:50051.")
     return grpc.aio.insecure_channel(
         address,
         options=[

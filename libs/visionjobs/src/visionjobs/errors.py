@@ -7,6 +7,7 @@ VisionJobsError
     ├── InvalidArgument       `violations` name the bad fields
     ├── NotFound
     ├── AlreadyExists         the request_id belongs to a job with another spec
+    ├── FailedPrecondition    the job's state does not allow it
     ├── ResourceExhausted     too large, or too much at once
     ├── Unavailable           the scheduler cannot be reached, or cannot serve now
     └── DeadlineExceeded      no answer in time
@@ -80,11 +81,15 @@ class InvalidArgument(RpcError):
 
 
 class NotFound(RpcError):
-    """The caller has no such job."""
+    """The caller has no such job, or there is no such lane."""
 
 
 class AlreadyExists(RpcError):
     """The request_id belongs to a job with another spec."""
+
+
+class FailedPrecondition(RpcError):
+    """The job's state does not allow it: it has ended, or has not ended yet."""
 
 
 class ResourceExhausted(RpcError):

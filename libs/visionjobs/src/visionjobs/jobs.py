@@ -124,7 +124,12 @@ class JobSpec:
         priority: 1 high, 2 normal, 3 low.
         timeout: Of one attempt. None means 5 min.
         max_retries: None means 3.
+        schedule_time: Not before this time, at most 30 days ahead.
+        expire_time: No attempt starts after this time.
         fail_fast: Refuse the job instead of queueing it while the circuit breaker of its lane is open.
+
+    Raises:
+        ValueError: A time has no time zone.
     """
 
     user_id: str
@@ -136,10 +141,22 @@ class JobSpec:
     priority: int = 2
     timeout: timedelta | None = None
     max_retries: int | None = None
+    schedule_time: datetime | None = None
+    expire_time: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     generation: Generation = field(default_factory=Generation)
     cache: CachePolicy = CachePolicy.USE
     fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_naive(schedule_time=self.schedule_time, expire_time=self.expire_time)
+
+
+def refuse_naive(**times: datetime | None) -> None:
+    """Raise a ValueError that names the first time without time zone: it would be taken for another hour elsewhere."""
+    for name, time in times.items():
+        if time is not None and time.utcoffset() is None:
+            raise ValueError(f"{name} has no time zone.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +244,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request on its way from submission to a final state."""
+    """One request on its way from submission to a final state; `retried_from` is the job that it does again."""
 
     job_id: str
     spec: JobSpec
@@ -248,3 +265,4 @@ class Job:
     result: Result | None
     error: JobError | None
     attempts: tuple[Attempt, ...]
+    retried_from: str

@@ -55,6 +55,7 @@ def _class_of(code: str) -> type[errors.RpcError]:
         "INVALID_ARGUMENT": errors.InvalidArgument,
         "NOT_FOUND": errors.NotFound,
         "ALREADY_EXISTS": errors.AlreadyExists,
+        "FAILED_PRECONDITION": errors.FailedPrecondition,
         "RESOURCE_EXHAUSTED": errors.ResourceExhausted,
         "UNAVAILABLE": errors.Unavailable,
         "DEADLINE_EXCEEDED": errors.DeadlineExceeded,

@@ -1,8 +1,5 @@
 """The client for programs without an event loop: it drives the asynchronous one on a thread of its own."""
 
-import asyncio
-import concurrent.futures
-import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta
 from os import PathLike
@@ -10,7 +7,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from visionjobs.client import AsyncClient
+from visionjobs.job_filter import JobFilter
 from visionjobs.jobs import Image, Job, JobSpec, JobState, JobView, Result
+from visionjobs.lanes import Lane
+from visionjobs.loop_thread import LoopThread
 from visionjobs.retrying import OnRetry
 
 Answer = TypeVar("Answer")
@@ -30,7 +30,7 @@ class Client:
         timeout: timedelta = timedelta(seconds=30),
         on_retry: OnRetry | None = None,
     ) -> None:
-        self._loop = _LoopThread()
+        self._loop = LoopThread()
         try:
             self._client = self._run(_made(lambda: AsyncClient(address, api_key, timeout=timeout, on_retry=on_retry)))
         except BaseException:
@@ -105,6 +105,64 @@ class Client:
         """See `AsyncClient.submit_and_wait`."""
         return self._run(self._client.submit_and_wait(spec, request_id=request_id, within=within))
 
+    def cancel(self, job_id: str) -> Job:
+        """See `AsyncClient.cancel`."""
+        return self._run(self._client.cancel(job_id))
+
+    def retry(self, job_id: str, *, request_id: str | None = None) -> Job:
+        """See `AsyncClient.retry`."""
+        return self._run(self._client.retry(job_id, request_id=request_id))
+
+    def cancel_jobs(self, job_filter: JobFilter, *, dry_run: bool = False) -> int:
+        """See `AsyncClient.cancel_jobs`."""
+        return self._run(self._client.cancel_jobs(job_filter, dry_run=dry_run))
+
+    def retry_jobs(self, job_filter: JobFilter, *, dry_run: bool = False) -> int:
+        """See `AsyncClient.retry_jobs`."""
+        return self._run(self._client.retry_jobs(job_filter, dry_run=dry_run))
+
+    def list_lanes(self) -> tuple[Lane, ...]:
+        """See `AsyncClient.list_lanes`."""
+        return self._run(self._client.list_lanes())
+
+    def update_lane(
+        self,
+        lane: str,
+        *,
+        requests_per_minute: int | None = None,
+        input_tokens_per_minute: int | None = None,
+        requests_per_day: int | None = None,
+        max_in_flight: int | None = None,
+        dollars_per_10_minutes: float | None = None,
+    ) -> Lane:
+        """See `AsyncClient.update_lane`."""
+        return self._run(
+            self._client.update_lane(
+                lane,
+                requests_per_minute=requests_per_minute,
+                input_tokens_per_minute=input_tokens_per_minute,
+                requests_per_day=requests_per_day,
+                max_in_flight=max_in_flight,
+                dollars_per_10_minutes=dollars_per_10_minutes,
+            )
+        )
+
+    def pause_lane(self, lane: str) -> tuple[Lane, ...]:
+        """See `AsyncClient.pause_lane`."""
+        return self._run(self._client.pause_lane(lane))
+
+    def resume_lane(self, lane: str) -> tuple[Lane, ...]:
+        """See `AsyncClient.resume_lane`."""
+        return self._run(self._client.resume_lane(lane))
+
+    def reset_breaker(self, lane: str) -> Lane:
+        """See `AsyncClient.reset_breaker`."""
+        return self._run(self._client.reset_breaker(lane))
+
+    def set_accepting(self, accepting: bool) -> bool:  # noqa: FBT001 - as in `AsyncClient`
+        """See `AsyncClient.set_accepting`."""
+        return self._run(self._client.set_accepting(accepting))
+
     def _iterate(self, jobs: AsyncGenerator[Job, None]) -> Iterator[Job]:
         try:
             while (job := self._run(_next(jobs))) is not None:
@@ -125,45 +183,3 @@ async def _made(make: Callable[[], AsyncClient]) -> AsyncClient:
 
 async def _next(jobs: AsyncGenerator[Job, None]) -> Job | None:
     return await anext(jobs, None)
-
-
-class _LoopThread:
-    """An event loop on a thread of its own."""
-
-    def __init__(self) -> None:
-        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
-            concurrent.futures.Future()
-        )
-        # A daemon, so that a program that forgets to close its client can still end.
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._live(started)), name="visionjobs-client", daemon=True
-        )
-        self._thread.start()
-        self._loop, self._end = started.result()
-
-    @staticmethod
-    async def _live(started: "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
-        end = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), end))
-        await end.wait()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive() and not self._end.is_set()
-
-    def run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run the call on the loop and wait for it; an interruption of the wait ends the call too."""
-        if not self.is_running:
-            call.close()
-            raise RuntimeError("The client is closed.")
-        running = asyncio.run_coroutine_threadsafe(call, self._loop)
-        try:
-            return running.result()
-        except BaseException:
-            running.cancel()
-            raise
-
-    def stop(self) -> None:
-        """End the loop with everything that still runs on it."""
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from grpc.aio import UnaryStreamCall
 
-from visionjobs import mapping
 from visionjobs.errors import DeadlineExceeded, Unavailable
 from visionjobs.jobs import Job
+from visionjobs.mapping import answers
 from visionjobs.retrying import Outage
 from visionjobs.rpc_errors import translated
 from visionjobs.v1 import vision_job_service_pb2 as service_pb2
@@ -67,4 +67,4 @@ async def _next(stream: UnaryStreamCall[Any, Change], within: float | None) -> J
         raise DeadlineExceeded("The watch did not begin in time.", code="DEADLINE_EXCEEDED") from None
     if not isinstance(change, service_pb2.WatchJobResponse | service_pb2.WatchJobsResponse):
         return None  # gRPC's EOF
-    return mapping.job(change.job)
+    return answers.job(change.job)

@@ -1,11 +1,12 @@
 """The attempts that run here: begun by an assignment, each in a task of its own, over when their outcome is kept."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from executor.attempt import Attempt, Interruption
 from executor.execute import Execute
 from executor.outbox import Outbox
+from executor.ports import Permit
 from executor.report import Reporter
 from executor.slots import Slots
 from executor.work import Assignment, AttemptId, Failed, Outcome
@@ -25,6 +26,8 @@ class Attempts:
         self._slots = slots
         self._clock = clock
         self._running: dict[AttemptId, Attempt] = {}
+        # Why nothing begins any more; "" while attempts may begin.
+        self._stopped = ""
         self._tasks = asyncio.TaskGroup()
         self._none_runs = asyncio.Event()
         self._none_runs.set()
@@ -46,9 +49,19 @@ class Attempts:
         if attempt_id in self._running or attempt_id in self._reporter.unacknowledged:
             return
         attempt = self._running[attempt_id] = Attempt(assignment, clock=self._clock)
+        if self._stopped:
+            attempt.interrupt(Interruption.STOPPED, self._stopped)
         self._none_runs.clear()
         self._slots.use()
         self._tasks.create_task(self._run(attempt))
+
+    def permit(self, permits: Iterable[Permit]) -> None:
+        """Let calls begin that wait for it."""
+        received = self._clock.monotonic()
+        for permit in permits:
+            attempt = self._running.get(permit.attempt_id)
+            if attempt is not None:
+                attempt.permit(received + permit.validity.total_seconds())
 
     def cancel(self, attempt_ids: Collection[AttemptId], message: str) -> None:
         """Stop attempts, also in the middle of their call."""
@@ -64,7 +77,8 @@ class Attempts:
         self._interrupt(waiting, Interruption.WITHDRAWN, "Its scheduler wished it back.")
 
     def release_uncalled(self, message: str) -> None:
-        """Release attempts whose paid call has not begun."""
+        """Release attempts whose paid call has not begun, also those that are still to come."""
+        self._stopped = message
         uncalled = [attempt_id for attempt_id, attempt in self._running.items() if not attempt.call_begun]
         self._interrupt(uncalled, Interruption.STOPPED, message)
 
@@ -77,10 +91,12 @@ class Attempts:
         await self._none_runs.wait()
 
     def tell_stages(self) -> None:
-        """Say where every running attempt stands, on a new stream."""
+        """Say where every running attempt stands, and which wait for a permit, on a new stream."""
         for attempt in self._running.values():
             if attempt.progress is not None:
                 self._outbox.enter(attempt.progress)
+            if attempt.waits_for_permit:
+                self._outbox.ready(attempt.attempt_id)
 
     def _interrupt(self, attempt_ids: Collection[AttemptId], why: Interruption, message: str) -> None:
         for attempt_id in attempt_ids:

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from executor.attempts import Attempts
+from executor.call_gate import CallGate
 from executor.execute import Execute
 from executor.gemini.client import open_client
 from executor.images import LocalImages
 from executor.outbox import Outbox
-from executor.ports import Hello, ModelClient, Spool
+from executor.ports import Dialer, Hello, ImageSource, ModelClient, Spool
 from executor.provider_key import ProviderKey
-from executor.receive import Receiver
+from executor.receive import ConnectionListener, Receiver
 from executor.report import Reporter
 from executor.rpc.addresses import Addresses
 from executor.rpc.link import SchedulerConnection
@@ -27,7 +28,7 @@ from executor.spool.file_spool import open_spool
 from executor.spool.files import SpoolFiles
 from executor.validation import Validators
 from runtime import logs, tracing
-from runtime.clock import SystemClock
+from runtime.clock import Clock, SystemClock
 from runtime.randomness import Randomness, SystemRandomness
 from runtime.serving import GrpcServer
 
@@ -58,13 +59,29 @@ async def serve_with(
 ) -> None:
     """As `serve`, with any model client; `provider` names it for people."""
     randomness = SystemRandomness()
-    spans = tracing.configure(service_name="visionjobs-executor", randomness=randomness)
+    tracer = tracing.configure(service_name="visionjobs-executor", randomness=randomness)
     boot = _boot_name(randomness)
     files = SpoolFiles(settings.spool_dir, boot=boot, attempt_id=OutcomeMessages().attempt_id)
+    connection = SchedulerConnection(Addresses(settings.scheduler_address))
+    health = _Health(settings.health_address)
     try:
-        async with open_spool(files) as spool:
-            executor = _Executor(settings, boot=boot, model=model, spool=spool, spans=spans, randomness=randomness)
-            async with executor.running() as health_address:
+        async with open_spool(files) as spool, health.serving() as health_address:
+            executor = Executor(
+                boot=boot,
+                capacity=settings.capacity,
+                lanes=settings.lanes,
+                drain_seconds=settings.drain_seconds,
+                model=model,
+                images=connection,
+                dialer=connection,
+                spool=spool,
+                spans=Spans(tracer, provider_url=settings.base_url),
+                clock=SystemClock(),
+                randomness=randomness,
+                on_connected=health.set_connected,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(executor.run())
                 _log.info(
                     "executor_started",
                     executor_id=boot,
@@ -75,40 +92,65 @@ async def serve_with(
                 )
                 await stop.wait()
                 _log.info("executor_stopping")
+                await executor.stop()
+                running.cancel()
     finally:
-        await asyncio.to_thread(spans.shutdown)
+        await asyncio.to_thread(tracer.shutdown)
     _log.info("executor_stopped")
 
 
-class _Executor:
-    """The objects of one executor."""
+class Executor:
+    """The objects of one executor, without its sockets and files: these are arguments, so that others can run it."""
 
     def __init__(
         self,
-        settings: ExecutorSettings,
         *,
         boot: str,
+        capacity: int,
+        lanes: tuple[str, ...],
+        drain_seconds: float = 300.0,
         model: ModelClient,
+        images: ImageSource,
+        dialer: Dialer,
         spool: Spool,
-        spans: tracing.Tracing,
+        spans: Spans,
+        clock: Clock,
         randomness: Randomness,
+        on_connected: ConnectionListener,
     ) -> None:
-        clock = SystemClock()
-        connection = SchedulerConnection(Addresses(settings.scheduler_address))
-        self._drain_seconds = settings.drain_seconds
-        self._health = GrpcServer(address=settings.health_address, translate=lambda _: None)
-        self._slots = Slots(capacity=settings.capacity)
+        """Wire it.
+
+        Args:
+            boot: Names this boot to schedulers, and nobody else.
+            capacity: Jobs at once.
+            lanes: What it serves: provider/model, or provider/*.
+            drain_seconds: How long running calls may go on at a stop.
+            model: Calls the provider.
+            images: Where large images come from.
+            dialer: Knows where schedulers are.
+            spool: Keeps outcomes until they are acknowledged.
+            spans: Records what happens.
+            clock: Time.
+            randomness: Spreads its dials.
+            on_connected: Hears whether it has a scheduler to work for; never again "yes" once it stops.
+        """
+        self._drain_seconds = drain_seconds
+        self._listener = on_connected
+        self._stopping = False
+        self._slots = Slots(capacity=capacity)
         self._key = ProviderKey(slots=self._slots, clock=clock)
         outbox = Outbox(slots=self._slots)
+        gate = CallGate(announcer=outbox, clock=clock)
         self._reporter = Reporter(spool=spool, codec=OutcomeMessages(), outbox=outbox, slots=self._slots, clock=clock)
         self._attempts = Attempts(
             execute=Execute(
                 model=model,
-                images=LocalImages(source=connection, clock=clock),
+                images=LocalImages(source=images, clock=clock),
                 validators=Validators(),
                 progress=outbox,
+                gate=gate,
                 key=self._key,
-                spans=Spans(spans, provider_url=settings.base_url),
+                spans=spans,
                 clock=clock,
             ),
             reporter=self._reporter,
@@ -117,15 +159,16 @@ class _Executor:
             clock=clock,
         )
         self._receiver = Receiver(
-            dialer=connection,
+            dialer=dialer,
             hello=Hello(
                 executor_id=boot,
                 host=socket.gethostname(),
                 version=importlib.metadata.version("visionjobs-executor"),
-                capacity=settings.capacity,
-                lanes=settings.lanes,
+                capacity=capacity,
+                lanes=lanes,
             ),
             attempts=self._attempts,
+            gate=gate,
             reporter=self._reporter,
             outbox=outbox,
             slots=self._slots,
@@ -133,29 +176,22 @@ class _Executor:
             randomness=randomness,
             on_connected=self._on_connected,
         )
-        self._stopping = False
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Work while the block runs, then stop gracefully; the value is the bound health address. Raises OSError."""
-        health_address = await self._health.start(())
+    async def run(self) -> None:
+        """Work until cancelled. To be cancelled in the middle is to die: the next boot on this spool reports for it."""
         async with asyncio.TaskGroup() as tasks:
-            loops = [
-                tasks.create_task(self._reporter.run()),
-                tasks.create_task(self._attempts.run()),
-                tasks.create_task(self._key.run()),
-                tasks.create_task(self._receiver.run()),
-            ]
-            yield health_address
-            await self._stop()
-            for loop in loops:
-                loop.cancel()
-        await self._health.stop(0)
+            tasks.create_task(self._reporter.run())
+            tasks.create_task(self._attempts.run())
+            tasks.create_task(self._key.run())
+            tasks.create_task(self._receiver.run())
 
-    async def _stop(self) -> None:
-        """Take nothing new, release what was not called, let calls end, and see every outcome acknowledged."""
+    async def stop(self) -> None:
+        """Take nothing new, release what was not called, let calls end, and see every outcome acknowledged.
+
+        `run` goes on meanwhile, and is cancelled by the caller afterwards.
+        """
         self._stopping = True
-        await self._health.set_serving(serving=False)
+        await self._on_connected(connected=False)
         self._slots.close(Closed.STOPPING)
         self._attempts.release_uncalled("The executor is stopping.")
         if not await _within(self._drain_seconds, self._attempts.finished()):
@@ -165,7 +201,26 @@ class _Executor:
             _log.warning("outcomes_stay_on_spool", outcomes=len(self._reporter.unacknowledged))
 
     async def _on_connected(self, *, connected: bool) -> None:
-        await self._health.set_serving(serving=connected and not self._stopping)
+        await self._listener(connected=connected and not self._stopping)
+
+
+class _Health:
+    """The health endpoint: serving while a scheduler is connected."""
+
+    def __init__(self, address: str) -> None:
+        self._server = GrpcServer(address=address, translate=lambda _: None)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Answer while the block runs; the value is the bound address. Raises OSError."""
+        address = await self._server.start(())
+        try:
+            yield address
+        finally:
+            await self._server.stop(0)
+
+    async def set_connected(self, *, connected: bool) -> None:
+        await self._server.set_serving(serving=connected)
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:

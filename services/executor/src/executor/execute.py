@@ -1,10 +1,10 @@
-"""One attempt from its assignment to its outcome: images local → call → validate."""
+"""One attempt from its assignment to its outcome: images local → leave to call → call → validate."""
 
-import asyncio
 from typing import Protocol
 
 from executor import spans, verdicts
 from executor.attempt import Attempt, Interrupted
+from executor.call_gate import CallGate
 from executor.images import LocalImages
 from executor.ports import (
     ConnectionBroken,
@@ -32,10 +32,6 @@ class ProgressReport(Protocol):
         """Tell of a stage."""
         ...
 
-    async def announce(self, progress: Progress) -> None:
-        """Tell of a stage, and return when it is on its way to a scheduler."""
-        ...
-
 
 class Execute:
     """The use case."""
@@ -47,6 +43,7 @@ class Execute:
         images: LocalImages,
         validators: Validators,
         progress: ProgressReport,
+        gate: CallGate,
         key: ProviderKey,
         spans: Spans,
         clock: Clock,
@@ -55,6 +52,7 @@ class Execute:
         self._images = images
         self._validators = validators
         self._progress = progress
+        self._gate = gate
         self._key = key
         self._spans = spans
         self._clock = clock
@@ -81,9 +79,7 @@ class Execute:
 
     async def _verdict(self, attempt: Attempt, traceparent: str) -> Verdict | None:
         try:
-            # Open until the call begins: the job's time counts from there.
-            async with asyncio.timeout(None) as deadline:
-                attempt.begin(deadline)
+            async with attempt.under_way():
                 # Before anything is paid for: an answer that cannot be checked is worth nothing.
                 validator = self._validators.of(attempt.assignment.schema_json)
                 images = await self._make_images_local(attempt)
@@ -113,9 +109,7 @@ class Execute:
             generation=assignment.generation,
             timeout=assignment.timeout,
         )
-        # A scheduler that loses this executor must know that a paid call may have begun.
-        await self._progress.announce(attempt.enter(Stage.GEMINI_ANALYZING))
-        attempt.begin_call()
+        await self._gate.begin_call(attempt)
         with self._spans.call(request, traceparent) as span:
             try:
                 attempt.answer = await self._model.analyze(request)

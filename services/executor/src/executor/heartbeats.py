@@ -28,10 +28,16 @@ class Heartbeats:
         # Number and time of those sent and not echoed yet, oldest first.
         self._unechoed: deque[tuple[int, float]] = deque()
 
-    def echoed(self, number: int) -> None:
-        """A heartbeat is stored, and so are all before it."""
+    def echoed(self, number: int) -> float | None:
+        """A heartbeat is stored, and so are all before it.
+
+        Returns:
+            When the newest of them was sent, by the monotonic clock; None if the echo is no news.
+        """
+        sent_at = None
         while self._unechoed and self._unechoed[0][0] <= number:
-            self._unechoed.popleft()
+            _, sent_at = self._unechoed.popleft()
+        return sent_at
 
     async def run(self) -> None:
         """Send heartbeats until cancelled. Raises LinkBroken when one is not echoed in time."""

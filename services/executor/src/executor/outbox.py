@@ -16,6 +16,8 @@ from executor.work import AttemptId
 @dataclass(slots=True)
 class _Batch:
     accepted: list[AttemptId] = field(default_factory=list)
+    # Keys alone count: said once, however often it is put.
+    ready: dict[AttemptId, None] = field(default_factory=dict)
     progress: dict[AttemptId, Progress] = field(default_factory=dict)
     outcomes: list[bytes] = field(default_factory=list)
     withdrawn: list[AttemptId] = field(default_factory=list)
@@ -23,7 +25,12 @@ class _Batch:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.accepted or self.progress or self.outcomes or self.withdrawn or self.heartbeat)
+        return not (self.accepted or self.ready or self.progress or self.outcomes or self.withdrawn or self.heartbeat)
+
+    def forget(self, attempt_id: AttemptId) -> None:
+        """The attempt has ended: where it stood is no news any more."""
+        self.ready.pop(attempt_id, None)
+        self.progress.pop(attempt_id, None)
 
 
 class Outbox:
@@ -66,6 +73,12 @@ class Outbox:
             self._batch.accepted.append(attempt_id)
             self._wake.set()
 
+    def ready(self, attempt_id: AttemptId) -> None:
+        """Ask for a permit."""
+        if self._is_open:
+            self._batch.ready[attempt_id] = None
+            self._wake.set()
+
     def enter(self, progress: Progress) -> None:
         """Tell of a stage."""
         if self._is_open:
@@ -84,13 +97,14 @@ class Outbox:
         """Send encoded outcomes."""
         if self._is_open:
             for attempt_id, record in records:
-                self._batch.progress.pop(attempt_id, None)
+                self._batch.forget(attempt_id)
                 self._batch.outcomes.append(record)
             self._wake.set()
 
     def give_back(self, attempt_id: AttemptId) -> None:
         """Confirm that an attempt is given back as the scheduler wished."""
         if self._is_open:
+            self._batch.forget(attempt_id)
             self._batch.withdrawn.append(attempt_id)
             self._wake.set()
 
@@ -122,6 +136,7 @@ class Outbox:
         message = Uplink(
             credit=None if credit == self._last_credit else credit,
             accepted=batch.accepted,
+            ready=list(batch.ready),
             progress=list(batch.progress.values()),
             outcomes=batch.outcomes,
             withdrawn=batch.withdrawn,

@@ -170,6 +170,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to begin one paid call, within `validity` from its receipt."""
+
+    attempt_id: AttemptId
+    validity: datetime.timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Proof of life; `held` is None unless this one lists what is held."""
 
@@ -184,6 +192,7 @@ class Uplink:
     hello: Hello | None = None
     credit: Credit | None = None
     accepted: Sequence[AttemptId] = ()
+    ready: Sequence[AttemptId] = ()
     progress: Sequence[Progress] = ()
     outcomes: Sequence[bytes] = ()
     withdrawn: Sequence[AttemptId] = ()
@@ -205,6 +214,7 @@ class Downlink:
 
     Attributes:
         assignments: Work, never more than the credit.
+        permits: Answers to those that said they are ready.
         acknowledged: Outcomes that are stored, or that nobody needs any more.
         cancels: Attempts to stop.
         withdraws: Attempts to give back if their paid call has not begun.
@@ -214,6 +224,7 @@ class Downlink:
 
     welcome: Welcome | None = None
     assignments: Sequence[Assignment] = ()
+    permits: Sequence[Permit] = ()
     acknowledged: Sequence[AttemptId] = ()
     cancels: Sequence[AttemptId] = ()
     withdraws: Sequence[AttemptId] = ()

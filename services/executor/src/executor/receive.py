@@ -5,10 +5,12 @@ are the same case.
 """
 
 import asyncio
+import datetime
 from dataclasses import replace
 from typing import Protocol
 
 from executor.attempts import Attempts
+from executor.call_gate import CallGate
 from executor.heartbeats import Heartbeats
 from executor.outbox import Outbox
 from executor.ports import Dialer, Downlink, Hello, Link, LinkBroken, Uplink, Welcome
@@ -42,6 +44,7 @@ class Receiver:
         dialer: Dialer,
         hello: Hello,
         attempts: Attempts,
+        gate: CallGate,
         reporter: Reporter,
         outbox: Outbox,
         slots: Slots,
@@ -52,6 +55,7 @@ class Receiver:
         self._dialer = dialer
         self._hello = hello
         self._attempts = attempts
+        self._gate = gate
         self._reporter = reporter
         self._outbox = outbox
         self._slots = slots
@@ -68,8 +72,10 @@ class Receiver:
         while True:
             try:
                 async with self._dialer.dial(turn) as link:
+                    hello_sent_at = self._clock.monotonic()
                     welcome = await self._greet(link)
-                    await self._work(link, welcome)
+                    self._begin(welcome, hello_sent_at)
+                    await self._work(link, welcome.heartbeat_interval)
             except LinkBroken as broken:
                 self._note_broken(broken)
             turn += 1
@@ -88,18 +94,22 @@ class Receiver:
         self._failures = 0
         return first.welcome
 
-    async def _work(self, link: Link, welcome: Welcome) -> None:
+    def _begin(self, welcome: Welcome, hello_sent_at: float) -> None:
         self._slots.reopen(Closed.DRAINING)
         self._outbox.open()
+        self._attempts.cancel(welcome.superseded, "The job was given to another executor meanwhile.")
+        # Only now, because it lets calls begin: not those of attempts that others have got meanwhile.
+        self._gate.renew_lease(hello_sent_at)
+        self._attempts.tell_stages()
+        self._reporter.report_again()
+
+    async def _work(self, link: Link, heartbeat_interval: datetime.timedelta) -> None:
         heartbeats = Heartbeats(
-            interval_seconds=welcome.heartbeat_interval.total_seconds(),
+            interval_seconds=heartbeat_interval.total_seconds(),
             held=lambda: self._attempts.held,
             outbox=self._outbox,
             clock=self._clock,
         )
-        self._attempts.cancel(welcome.superseded, "The job was given to another executor meanwhile.")
-        self._attempts.tell_stages()
-        self._reporter.report_again()
         await self._on_connected(connected=True)
         try:
             async with task_group(LinkBroken) as tasks:
@@ -124,15 +134,21 @@ class Receiver:
             for assignment in message.assignments:
                 self._attempts.start(assignment)
             self._outbox.received(len(message.assignments))
+        self._attempts.permit(message.permits)
         if message.acknowledged:
             self._reporter.acknowledge(message.acknowledged)
         self._attempts.cancel(message.cancels, "The job was cancelled.")
         self._attempts.withdraw(message.withdraws)
         if message.echoed is not None:
-            heartbeats.echoed(message.echoed)
+            self._note_echo(message.echoed, heartbeats)
         if message.drain is not None:
             _log.info("draining", reason=message.drain)
             self._slots.close(Closed.DRAINING)
+
+    def _note_echo(self, number: int, heartbeats: Heartbeats) -> None:
+        sent_at = heartbeats.echoed(number)
+        if sent_at is not None:
+            self._gate.renew_lease(sent_at)
 
     def _note_broken(self, broken: LinkBroken) -> None:
         self._failures += 1

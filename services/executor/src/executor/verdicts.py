@@ -57,7 +57,7 @@ def of_interruption(attempt: Attempt) -> Verdict | None:
             return Failed(kind="CANCELLED", message=attempt.interruption_message, retryable=True)
         case Interruption.WITHDRAWN if not attempt.call_begun:
             return None
-        case Interruption.CANCELLED | Interruption.WITHDRAWN | Interruption.STOPPED:
+        case Interruption.CANCELLED | Interruption.WITHDRAWN | Interruption.STOPPED | Interruption.EXPIRED:
             return Released(attempt.interruption_message)
         case _:
             assert_never(attempt.interruption)
@@ -78,8 +78,8 @@ def _of_meaning(meaning: Meaning, *, raw: str) -> Verdict:
     match meaning:
         case Fails():
             return _failed(meaning, raw=raw)
-        case Throttles(message=message, retry_after_seconds=seconds):
-            return Throttled(message=message, retry_after=_timedelta(seconds))
+        case Throttles(message=message, retry_after_seconds=seconds, lane_stop=lane_stop):
+            return Throttled(message=message, retry_after=_timedelta(seconds), lane_stop=lane_stop)
         case RefusesExecutor(message=message):
             return Released(f"The provider refuses this executor: {message}")
         case _:

@@ -21,6 +21,7 @@ class Stage(enum.IntEnum):
     """What an attempt is doing; the numbers are the contract's."""
 
     FETCHING_IMAGE = 2
+    WAITING_FOR_PERMIT = 3
     GEMINI_ANALYZING = 4
     VALIDATING = 6
 
@@ -55,6 +56,8 @@ class Assignment:
         inline_images: Bytes that came with the assignment, by SHA-256; the others are fetched.
         timeout: The longest the call may take, from its start.
         traceparent: W3C trace context of the dispatch.
+        permit_required: Whether the call needs a permit of its own.
+        start_within: The call must begin within this time from receipt; None means at any time.
     """
 
     attempt_id: AttemptId
@@ -68,6 +71,8 @@ class Assignment:
     generation: Generation = field(default_factory=Generation)
     timeout: datetime.timedelta
     traceparent: str = ""
+    permit_required: bool = False
+    start_within: datetime.timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +114,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled:
-    """The provider's limit was hit; `retry_after` is its own time, None if it named none."""
+    """The provider takes no calls of the lane for a while, whatever the job.
+
+    Attributes:
+        message: For people.
+        retry_after: The provider's own time, None if it named none.
+        lane_stop: Why nobody may call the lane until a person has acted; "" if only time has to pass.
+    """
 
     message: str
     retry_after: datetime.timedelta | None
+    lane_stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

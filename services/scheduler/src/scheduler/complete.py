@@ -2,22 +2,25 @@
 
 While one batch is written the next one gathers, so an idle system waits for nothing and a busy one writes hundreds at
 a time. The buffer is bounded: a full one slows the executors' streams, nothing is dropped. While the database is away
-the batch is tried again until it is stored.
+the batch is tried again until it is stored; an outcome that is told again meanwhile is kept once.
 """
 
 import asyncio
 import datetime
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from runtime import logs
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tracing import Tracing
 from scheduler.errors import StoreUnavailable
-from scheduler.ports import AttemptId, FinalRecord, OutcomeStore, ReturnRecord, StoreClock
-from scheduler.settlement import Outcome, Succeeded, settle, settle_lost, settle_success
+from scheduler.health import LaneHealth
+from scheduler.ports import OutcomeStore, StoreClock
+from scheduler.records import AttemptId, Ended, FinalRecord, ReturnRecord, RunningJob
+from scheduler.settlement import Outcome, Succeeded, record_of, settle, settle_lost, settle_success, settle_withdrawn
 from scheduler.stages import StageWriter
+from scheduler.stops import Stops
 from scheduler.watch import WatchHub
 
 MAX_BATCH = 500
@@ -31,8 +34,10 @@ _log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """An outcome, and who waits to hear that it is stored: every stream that told it."""
+
     outcome: Outcome
-    acknowledge: Acknowledge
+    acknowledge: list[Acknowledge] = field(default_factory=list)
 
 
 class Completer:
@@ -45,6 +50,8 @@ class Completer:
         time: StoreClock,
         clock: Clock,
         randomness: Randomness,
+        health: LaneHealth,
+        stops: Stops,
         hub: WatchHub,
         stages: StageWriter,
         tracing: Tracing,
@@ -55,56 +62,92 @@ class Completer:
         self._time = time
         self._clock = clock
         self._randomness = randomness
+        self._health = health
+        self._stops = stops
         self._hub = hub
         self._stages = stages
         self._tracing = tracing
         self._wake = wake
         self._expect_due = expect_due
-        self._buffer: asyncio.Queue[_Entry] = asyncio.Queue(MAX_BUFFERED)
+        # Not begun yet, by attempt; written by `add`, emptied by `run`.
+        self._gathered: dict[AttemptId, _Entry] = {}
+        self._being_stored: dict[AttemptId, _Entry] = {}
+        self._changed = asyncio.Condition()
 
     async def add(self, outcomes: Collection[Outcome], acknowledge: Acknowledge) -> None:
         """Take outcomes; returns when all are in the buffer, and calls `acknowledge` after they are stored.
 
         One that is superseded, or was stored before, is acknowledged too: nobody needs it any more.
         """
-        for outcome in outcomes:
-            await self._buffer.put(_Entry(outcome, acknowledge))
+        async with self._changed:
+            for outcome in outcomes:
+                entry = self._being_stored.get(outcome.attempt_id) or self._gathered.get(outcome.attempt_id)
+                if entry is None:
+                    await self._changed.wait_for(lambda: len(self._gathered) < MAX_BUFFERED)
+                    entry = self._gathered.setdefault(outcome.attempt_id, _Entry(outcome))
+                if acknowledge not in entry.acknowledge:
+                    entry.acknowledge.append(acknowledge)
+            self._changed.notify_all()
 
     async def run(self) -> None:
         """Store outcomes until cancelled."""
         while True:
-            batch = {(entry := await self._buffer.get()).outcome.attempt_id.job_id: entry}
-            postponed: list[_Entry] = []
-            while len(batch) < MAX_BATCH and not self._buffer.empty():
-                entry = self._buffer.get_nowait()
-                # One batch ends a job once; a second outcome of the same job sees what the first one did.
-                if batch.setdefault(entry.outcome.attempt_id.job_id, entry) is not entry:
-                    postponed.append(entry)
-            await self._store_all(list(batch.values()))
-            for entry in postponed:
-                await self._store_all([entry])
-            for _ in range(len(batch) + len(postponed)):
-                self._buffer.task_done()
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._gathered)
+                self._being_stored = self._next_batch()
+                self._changed.notify_all()
+            await self._store_all(list(self._being_stored.values()))
+            async with self._changed:
+                self._being_stored = {}
+                self._changed.notify_all()
 
     async def flush(self) -> None:
         """Wait until everything taken so far is stored."""
-        await self._buffer.join()
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._gathered and not self._being_stored)
 
-    async def give_back(self, attempts: Collection[AttemptId], reason: str) -> None:
-        """Let the jobs of lost attempts wait again. Raises StoreUnavailable."""
+    async def lose(self, attempts: Mapping[AttemptId, RunningJob], reason: str, *, died: bool = False) -> None:
+        """Let the jobs of lost attempts wait again, those that still run in the session that was lost.
+
+        Args:
+            attempts: Which ones.
+            reason: What happened, for people.
+            died: Whether their executors may have died of them.
+
+        Raises:
+            StoreUnavailable: Some may be given back, the others can be lost again.
+        """
         now = self._time.now()
-        returns = [settle_lost(attempt, reason, now=now) for attempt in attempts]
-        for start in range(0, len(returns), MAX_BATCH):
-            returned = await self._store.give_back(returns[start : start + MAX_BATCH])
-            self._announce(returned)
-            for attempt in returned:
-                _log.warning("attempt_lost", job_id=attempt.job_id, attempt=attempt.attempt, reason=reason)
-        self._wake()
+        settled = [settle_lost(attempt, job, reason, died=died, now=now) for attempt, job in attempts.items()]
+        for attempt in await self._return(settled):
+            _log.warning("attempt_lost", job_id=attempt.job_id, attempt=attempt.attempt, reason=reason)
+
+    async def take_back(self, attempts: Mapping[AttemptId, RunningJob], reason: str) -> None:
+        """Let the jobs of attempts wait again whose executor gave them back before their call. Raises as `lose`."""
+        now = self._time.now()
+        await self._return([settle_withdrawn(attempt, job, reason, now=now) for attempt, job in attempts.items()])
+
+    async def _return(self, settled: Sequence[FinalRecord | ReturnRecord]) -> list[AttemptId]:
+        """Write what is no executor's outcome; return the attempts that are over by it."""
+        over: list[AttemptId] = []
+        for start in range(0, len(settled), MAX_BATCH):
+            ended, returned = await self._write(settled[start : start + MAX_BATCH])
+            over += [*ended.attempts, *returned]
+        return over
+
+    def _next_batch(self) -> dict[AttemptId, _Entry]:
+        """Take the next outcomes, one of each job: a second one sees what the first one did."""
+        batch: dict[str, AttemptId] = {}
+        for attempt in self._gathered:
+            batch.setdefault(attempt.job_id, attempt)
+            if len(batch) == MAX_BATCH:
+                break
+        return {attempt: self._gathered.pop(attempt) for attempt in batch.values()}
 
     async def _store_all(self, entries: Sequence[_Entry]) -> None:
         while True:
             try:
-                await self._write(entries)
+                await self._store_batch(entries)
             except StoreUnavailable as error:
                 _log.warning("outcomes_wait_for_database", outcomes=len(entries), error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
@@ -129,52 +172,76 @@ class Completer:
         await self._store_all(entries[:middle])
         await self._store_all(entries[middle:])
 
-    async def _write(self, entries: Sequence[_Entry]) -> None:
-        finals, returns = await self._settle([entry.outcome for entry in entries])
-        ended = await self._store.finish(finals) if finals else ()
-        returned = await self._store.give_back(returns) if returns else ()
-        self._announce(ended)
-        self._announce(returned)
-        if returned:
-            self._wake()
-        for back in returns:
-            if back.due_time is not None:
+    async def _store_batch(self, entries: Sequence[_Entry]) -> None:
+        outcomes = [entry.outcome for entry in entries]
+        settled = await self._settle(outcomes)
+        ended, returned = await self._write(settled)
+        await self._note_late([each for each in outcomes if each.attempt_id not in {*ended.attempts, *returned}])
+        for back in settled:
+            if isinstance(back, ReturnRecord) and back.due_time is not None:
                 self._expect_due(back.due_time)
         self._acknowledge(entries)
         if self._tracing.recording:
             now = self._time.now()
-            for entry in entries:
-                self._tracing.record("complete", entry.outcome.traceparent, start=now, end=self._time.now())
+            for outcome in outcomes:
+                self._tracing.record("complete", outcome.traceparent, start=now, end=self._time.now())
 
-    async def _settle(self, outcomes: Sequence[Outcome]) -> tuple[list[FinalRecord], list[ReturnRecord]]:
-        now = self._time.now()
-        finals = [
-            settle_success(outcome, outcome.verdict, now=now)
+    async def _settle(self, outcomes: Sequence[Outcome]) -> list[FinalRecord | ReturnRecord]:
+        """Decide what the outcomes make of their jobs, after their lanes know of them."""
+        telling = [
+            outcome.attempt_id
             for outcome in outcomes
-            if isinstance(outcome.verdict, Succeeded)
+            if not isinstance(outcome.verdict, Succeeded) or self._health.wants(outcome)
         ]
-        returns: list[ReturnRecord] = []
-        others = [outcome for outcome in outcomes if not isinstance(outcome.verdict, Succeeded)]
-        running = await self._store.find_running([outcome.attempt_id for outcome in others]) if others else {}
-        for outcome in others:
+        running = await self._store.find_running(telling) if telling else {}
+        breaker_closed = await self._health.note(outcomes, running)
+        now = self._time.now()
+        settled: list[FinalRecord | ReturnRecord] = []
+        for outcome in outcomes:
             job = running.get(outcome.attempt_id)
-            if job is None or isinstance(outcome.verdict, Succeeded):
-                continue
-            settled = settle(outcome, outcome.verdict, job, now=now, draw=self._randomness.draw())
-            if isinstance(settled, FinalRecord):
-                finals.append(settled)
-            else:
-                returns.append(settled)
-        return finals, returns
+            if isinstance(outcome.verdict, Succeeded):
+                settled.append(settle_success(outcome, outcome.verdict, now=now))
+            elif job is not None:
+                settled.append(
+                    settle(
+                        outcome,
+                        outcome.verdict,
+                        job,
+                        breaker_closed=breaker_closed.get(outcome.attempt_id, True),
+                        now=now,
+                        draw=self._randomness.draw(),
+                    )
+                )
+        return settled
 
-    def _announce(self, attempts: Collection[AttemptId]) -> None:
-        for attempt in attempts:
+    async def _write(self, settled: Sequence[FinalRecord | ReturnRecord]) -> tuple[Ended, Collection[AttemptId]]:
+        """Store ends and returns, and tell everybody here."""
+        finals = [each for each in settled if isinstance(each, FinalRecord)]
+        returns = [each for each in settled if isinstance(each, ReturnRecord)]
+        ended = await self._store.finish(finals) if finals else Ended()
+        returned = await self._store.give_back(returns) if returns else ()
+        for attempt in (*ended.attempts, *returned):
             self._stages.forget(attempt)
-            self._hub.job_changed(attempt.job_id)
+        for job_id in (*ended.changed, *(attempt.job_id for attempt in returned)):
+            self._hub.job_changed(job_id)
+        if ended.to_stop:
+            await self._stops.stop(ended.to_stop)
+        if returned or len(ended.changed) > len(ended.attempts):
+            # What came back may be dealt again, and so may a follower in the place of its leader.
+            self._wake()
+        return ended, returned
+
+    async def _note_late(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep what was paid for jobs that needed it no longer."""
+        now = self._time.now()
+        costly = [record_of(outcome, now=now) for outcome in outcomes if outcome.paid or outcome.usage is not None]
+        if costly:
+            await self._store.note_late(costly)
 
     def _acknowledge(self, entries: Sequence[_Entry]) -> None:
         by_stream: dict[Acknowledge, list[AttemptId]] = {}
         for entry in entries:
-            by_stream.setdefault(entry.acknowledge, []).append(entry.outcome.attempt_id)
+            for acknowledge in entry.acknowledge:
+                by_stream.setdefault(acknowledge, []).append(entry.outcome.attempt_id)
         for acknowledge, attempts in by_stream.items():
             acknowledge(attempts)

@@ -1,4 +1,4 @@
-"""Deals waiting jobs to free slots: on every wake-up, when a retry is due, and by a poll as the net below.
+"""Deals waiting jobs to free slots: on every wake-up, when a time has come, and by a poll as the net below.
 
 Credit is counted before a claim, so no executor ever gets more than it can take. One loop does it: claims in parallel
 are slower than one that takes hundreds at a time.
@@ -7,17 +7,19 @@ are slower than one that takes hundreds at a time.
 import asyncio
 import datetime
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from policies import poll
 from runtime import logs
 from runtime.clock import Clock
 from runtime.tracing import Attributes, Tracing
 from scheduler.errors import StoreUnavailable
-from scheduler.fleet import Assignment, Fleet
+from scheduler.estimates import UNKNOWN, ask_of
+from scheduler.fleet import Assignment, Fleet, Held
 from scheduler.image_cache import INLINE_BYTES, ImageCache
 from scheduler.jobs import Stage
-from scheduler.ports import AttemptId, ClaimedJob, ClaimStore, Head, Slots, StoreClock
+from scheduler.ports import ClaimStore, StoreClock
+from scheduler.records import AttemptId, ClaimedJob, Head, RunningJob, Slots
 from scheduler.watch import WatchHub
 
 MAX_CLAIM = 500
@@ -40,7 +42,8 @@ class Dispatcher:
         images: ImageCache,
         hub: WatchHub,
         tracing: Tracing,
-        give_back: Callable[[Collection[AttemptId]], Awaitable[None]],
+        lose: Callable[[Mapping[AttemptId, RunningJob]], Awaitable[None]],
+        aging: datetime.timedelta | None = None,
     ) -> None:
         self._store = store
         self._time = time
@@ -49,7 +52,8 @@ class Dispatcher:
         self._images = images
         self._hub = hub
         self._tracing = tracing
-        self._give_back = give_back
+        self._lose = lose
+        self._aging = aging
         self._wake = asyncio.Event()
         self._poll_seconds = poll.NORMAL_SECONDS
         self._polled_at = clock.monotonic()
@@ -65,11 +69,9 @@ class Dispatcher:
             polled = await self._wait()
             try:
                 if polled or self._is_due():
-                    # Due times that are told meanwhile must not be forgotten.
-                    self._next_due = None
-                    due = await self._store.promote_due()
-                    if due is not None:
-                        self._note_due(due)
+                    await self._promote()
+                if polled and self._aging is not None:
+                    await self._store.raise_old(self._aging)
                 await self._deal(thorough=polled)
                 if polled:
                     self._poll_seconds = poll.interval_seconds(await self._store.count_waiting(poll.BUSY_ABOVE + 1))
@@ -77,6 +79,18 @@ class Dispatcher:
             except StoreUnavailable as error:
                 _log.warning("dispatch_waits_for_database", error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
+
+    async def _promote(self) -> None:
+        """Let the jobs move on whose time has come."""
+        # Due times that are told meanwhile must not be forgotten.
+        self._next_due = None
+        due = await self._store.promote_due()
+        expired, next_expiry = await self._store.expire_due()
+        for job_id in expired:
+            self._hub.job_changed(job_id)
+        for time in (due, next_expiry):
+            if time is not None:
+                self._note_due(time)
 
     def expect_due(self, due: datetime.datetime) -> None:
         """A job will be due then."""
@@ -111,16 +125,19 @@ class Dispatcher:
         return self._next_due is not None and self._next_due <= self._time.now()
 
     async def _deal(self, *, thorough: bool) -> None:
+        # Lanes that gave less than they seemed to have: what is left there is not for now.
+        exhausted: set[str] = set()
         while self._fleet.has_credit:
-            heads = [
-                head for head in await self._store.lane_heads(thorough=thorough) if self._fleet.can_take(head.lane)
-            ]
+            waiting = await self._store.lane_heads(thorough=thorough)
+            if waiting.next_time is not None:
+                self._note_due(waiting.next_time)
+            heads = [head for head in waiting.heads if head.lane not in exhausted and self._fleet.can_take(head.lane)]
             if not heads:
                 return
             claimed, wanted = await self._claim(heads, thorough=thorough)
             await self._send(claimed)
-            if len(heads) == 1 and len(claimed) < wanted:
-                return
+            if len(claimed) < wanted and (len(heads) == 1 or not claimed):
+                exhausted.add(heads[0].lane)
 
     async def _claim(self, heads: Sequence[Head], *, thorough: bool) -> tuple[Sequence[ClaimedJob], int]:
         """Claim from the lane with the best head, no worse ranks than the next lane's head has."""
@@ -140,12 +157,12 @@ class Dispatcher:
             return
         images = await self._small_images(claimed)
         now = self._time.now()
-        stranded: list[AttemptId] = []
+        stranded: dict[AttemptId, RunningJob] = {}
         for job in claimed:
             session = self._fleet.get(job.executor_id, job.session)
             if session is None:
                 # The stream broke meanwhile.
-                stranded.append(job.attempt_id)
+                stranded[job.attempt_id] = _running(job)
                 continue
             assignment = Assignment(
                 job=job,
@@ -155,11 +172,18 @@ class Dispatcher:
                     if (job.client_id, image.sha256) in images
                 },
                 traceparent=self._trace(job, now),
+                start_within=job.spec.expire_time - now if job.spec.expire_time else None,
+            )
+            session.held[job.attempt_id] = Held(
+                lane=job.lane,
+                order=(job.rank, job.seq),
+                ask=ask_of(job.spec, day=now.date()) if job.permit_required else UNKNOWN,
+                sent=self._clock.monotonic(),
             )
             session.outbox.put(assignment)
             self._hub.stage_entered(job.attempt_id, Stage.STARTING, job.start_time)
         if stranded:
-            await self._give_back(stranded)
+            await self._lose(stranded)
 
     async def _small_images(self, claimed: Sequence[ClaimedJob]) -> dict[tuple[str, str], bytes]:
         found: dict[tuple[str, str], bytes] = {}
@@ -200,6 +224,21 @@ class Dispatcher:
         return self._tracing.record(
             "dispatch", job.traceparent, start=job.start_time, end=max(now, job.start_time), attributes=attributes
         )
+
+
+def _running(job: ClaimedJob) -> RunningJob:
+    """Return what the loss of a job needs to know that was never sent: nothing was paid, nobody died."""
+    return RunningJob(
+        lane=job.lane,
+        executor_id=job.executor_id,
+        session=job.session,
+        stage=Stage.STARTING,
+        retry_count=job.retry_count,
+        max_retries=job.spec.max_retries,
+        paid_calls=0,
+        preparing_deaths=0,
+        expire_time=job.spec.expire_time,
+    )
 
 
 def _unused(slots: Sequence[Slots], claimed: Sequence[ClaimedJob]) -> list[Slots]:

@@ -4,6 +4,12 @@ SchedulerError
 ├── InvalidRequest        bad fields, each with its path
 ├── JobNotFound
 ├── RequestIdReused       same request_id, another spec
+├── JobIsFinal            it has ended, and cannot be stopped
+├── JobIsNotFinal         it has not ended, and cannot be done again
+├── ImagesGone            a job cannot be done again without its images
+├── LaneNotFound
+├── NotAccepting          an operator closed the door for submissions
+├── BreakerOpen           the submission wished to fail rather than to wait
 ├── AnswerTooLarge        ask for fewer jobs
 ├── ImageNotAssigned      an executor asks for an image that none of its jobs uses
 ├── ProtocolViolation     a peer speaks the Work stream wrongly
@@ -12,8 +18,11 @@ SchedulerError
 └── WrongRevision         the database fits another version
 """
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scheduler.jobs import JobState
 
 
 class SchedulerError(Exception):
@@ -53,6 +62,53 @@ class RequestIdReused(SchedulerError):
         super().__init__(f"The request_id {request_id} was used {where} with another spec.")
         self.request_id = request_id
         self.job_id = job_id
+
+
+class JobIsFinal(SchedulerError):
+    """The job has ended, and not by being cancelled."""
+
+    def __init__(self, job_id: str, state: JobState) -> None:
+        super().__init__(f"The job {job_id} has ended as {state.name}.")
+        self.job_id = job_id
+        self.state = state
+
+
+class JobIsNotFinal(SchedulerError):
+    """The job has not ended."""
+
+    def __init__(self, job_id: str, state: JobState) -> None:
+        super().__init__(f"The job {job_id} is {state.name}; only a job that has ended can be done again.")
+        self.job_id = job_id
+        self.state = state
+
+
+class ImagesGone(SchedulerError):
+    """The job's images are not kept any more."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"The images of job {job_id} are not kept any more; submit it with its images.")
+        self.job_id = job_id
+
+
+class LaneNotFound(SchedulerError):
+    """There is no such lane."""
+
+    def __init__(self, lane: str) -> None:
+        super().__init__(f"There is no lane {lane}.")
+        self.lane = lane
+
+
+class NotAccepting(SchedulerError):
+    """No submissions are taken until an operator says so."""
+
+
+class BreakerOpen(SchedulerError):
+    """The lane's circuit breaker is open, and the job asked to fail fast."""
+
+    def __init__(self, lane: str, retry_after: datetime.timedelta) -> None:
+        super().__init__(f"The circuit breaker of the lane {lane} is open, and fail_fast is set.")
+        self.lane = lane
+        self.retry_after = retry_after
 
 
 class AnswerTooLarge(SchedulerError):

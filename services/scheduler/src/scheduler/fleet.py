@@ -2,11 +2,12 @@
 
 import asyncio
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from policies.quota import Ask
 from scheduler.jobs import Stage
-from scheduler.ports import AttemptId, ClaimedJob, ExecutorInfo, Slots
+from scheduler.records import AttemptId, ClaimedJob, ExecutorInfo, Slots
 from scheduler.settlement import Outcome
 from scheduler.waiting import serves
 
@@ -28,13 +29,24 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A sign of life; `held` is None unless this one lists what the executor holds."""
+
+    number: int
+    held: Collection[AttemptId] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink:
-    """One message of an executor; every field may be empty."""
+    """One message of an executor, its fields in the order in which they are handled; every one may be empty."""
 
     credit: Credit | None = None
+    accepted: Sequence[AttemptId] = ()
+    ready: Sequence[AttemptId] = ()
     progress: Sequence[Progress] = ()
     outcomes: Sequence[Outcome] = ()
-    heartbeat: int | None = None
+    withdrawn: Sequence[AttemptId] = ()
+    heartbeat: Heartbeat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +60,12 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A claimed job on its way; `images` holds the small ones by hash."""
+    """A claimed job on its way; `images` holds the small ones by hash. It expires unless it starts within this time."""
 
     job: ClaimedJob
     images: dict[str, bytes]
     traceparent: str
+    start_within: datetime.timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,50 @@ class HeartbeatEcho:
     number: int
 
 
-Downlink = Welcome | Assignment | OutcomeAck | HeartbeatEcho
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one paid call, that must begin within this time of receipt."""
+
+    attempt_id: AttemptId
+    validity: datetime.timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the attempt, also in the middle of its call."""
+
+    attempt_id: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Give the attempt back, if its call has not begun."""
+
+    attempt_id: AttemptId
+
+
+Downlink = Welcome | Assignment | OutcomeAck | HeartbeatEcho | Permit | Stop | Withdraw
+
+
+@dataclass(slots=True)
+class Held:
+    """An attempt that was given to an executor on this stream, or that it brought along.
+
+    Attributes:
+        lane: Its lane.
+        order: (rank, seq).
+        ask: What its call is expected to use.
+        sent: When its assignment was sent, in monotonic seconds.
+        accepted: The executor has it.
+        withdrawn: It was wished back.
+    """
+
+    lane: str
+    order: tuple[int, int]
+    ask: Ask
+    sent: float
+    accepted: bool = False
+    withdrawn: bool = False
 
 
 class Outbox:
@@ -109,6 +165,9 @@ class Session:
         self.info = info
         self.number = number
         self.outbox = Outbox()
+        self.held: dict[AttemptId, Held] = {}
+        # Attempts that were missing in the executor's last list of what it holds.
+        self.missing: Collection[AttemptId] = ()
         self._credit = Credit(0, 0)
         # Assignments sent or about to be: written by the dispatcher alone.
         self._assigned = 0
@@ -122,6 +181,32 @@ class Session:
     def acknowledge(self, attempts: Sequence[AttemptId]) -> None:
         """Tell the executor that the outcomes of these attempts are stored."""
         self.outbox.put(*(OutcomeAck(attempt) for attempt in attempts))
+
+    def accept(self, attempts: Iterable[AttemptId]) -> None:
+        """The executor has these assignments."""
+        for attempt in attempts:
+            if held := self.held.get(attempt):
+                held.accepted = True
+
+    def unaccepted(self, sent_before: float) -> list[AttemptId]:
+        """Return the assignments sent before this moment that the executor has not accepted yet."""
+        return [
+            attempt
+            for attempt, held in self.held.items()
+            if not (held.accepted or held.withdrawn) and held.sent < sent_before
+        ]
+
+    def withdraw(self, attempts: Iterable[AttemptId]) -> None:
+        """Wish attempts back; they are the executor's until it has said so."""
+        for attempt in attempts:
+            if held := self.held.get(attempt):
+                held.withdrawn = True
+                self.outbox.put(Withdraw(attempt))
+
+    def drop(self, attempts: Iterable[AttemptId]) -> None:
+        """The executor has let go of these."""
+        for attempt in attempts:
+            self.held.pop(attempt, None)
 
     def set_credit(self, credit: Credit) -> None:
         self._credit = credit
@@ -154,6 +239,10 @@ class Fleet:
     def get(self, executor_id: str, number: int) -> Session | None:
         session = self._sessions.get(executor_id)
         return session if session is not None and session.number == number else None
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        return self._sessions.values()
 
     def close_all(self, reason: str) -> None:
         for session in self._sessions.values():

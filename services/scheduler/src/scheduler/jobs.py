@@ -52,6 +52,7 @@ class AttemptOutcome(enum.IntEnum):
     THROTTLED = 3
     RELEASED = 4
     LOST = 5
+    CANCELLED = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ class JobSpec:
         schema_is_struct: Whether it came, and goes back, as a Struct.
         priority: 1 high, 2 normal, 3 low.
         timeout: For one attempt.
+        schedule_time: Not before it.
+        expire_time: No attempt starts after it.
     """
 
     user_id: str
@@ -99,6 +102,8 @@ class JobSpec:
     generation: Generation = field(default_factory=Generation)
     cache: CachePolicy = CachePolicy.USE
     fail_fast: bool = False
+    schedule_time: datetime.datetime | None = None
+    expire_time: datetime.datetime | None = None
 
     @property
     def lane(self) -> str:
@@ -122,6 +127,8 @@ class NewJob:
         request_id: Makes the submission safe to repeat; "" for none.
         spec_hash: SHA-256 of the canonical spec: tells a repeated submission from another one under the same id.
         traceparent: W3C trace context of the submission.
+        dedup_key: The same for identical requests of one client; None lets the job neither share a call nor a result.
+        retried_from: The job that this one does again.
     """
 
     job_id: str
@@ -130,6 +137,14 @@ class NewJob:
     spec_hash: bytes
     create_time: datetime.datetime
     traceparent: str
+    dedup_key: bytes | None = None
+    retried_from: str | None = None
+
+    @property
+    def due_time(self) -> datetime.datetime | None:
+        """When it may start, if that is later than its creation."""
+        later = self.spec.schedule_time is not None and self.spec.schedule_time > self.create_time
+        return self.spec.schedule_time if later else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +201,13 @@ class WaitReason(enum.IntEnum):
 
     BEHIND_OTHERS = 1
     NO_EXECUTOR = 2
+    QUOTA = 3
+    CIRCUIT_BREAKER = 4
+    PAUSED = 5
+    LANE_STOPPED = 6
     RETRY_BACKOFF = 7
     SCHEDULED = 8
+    FOLLOWING = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +221,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is now."""
+    """A job as it is now; `leader` is the identical job whose result it waits for."""
 
     job_id: str
     client_id: str
@@ -218,6 +238,8 @@ class Job:
     finish_time: datetime.datetime | None = None
     next_attempt_time: datetime.datetime | None = None
     executor_id: str = ""
+    leader: str | None = None
+    retried_from: str | None = None
     wait: Wait | None = None
     result: Result | None = None
     error: JobError | None = None

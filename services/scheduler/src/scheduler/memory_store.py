@@ -11,19 +11,24 @@ from dataclasses import dataclass
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import ImageRef, Job, JobState, NewImage, NewJob, Stage
+from scheduler.memory_dedup import Dedup
+from scheduler.memory_lanes import MemoryLanes
 from scheduler.memory_row import JobRow, new_row
-from scheduler.ports import (
+from scheduler.ports import StoreClock
+from scheduler.records import (
+    Accepted,
     AttemptId,
+    AttemptRecord,
     ClaimedJob,
+    Ended,
     ExecutorInfo,
     FinalRecord,
-    Head,
     JobQuery,
     Registration,
     ReturnRecord,
+    RunningAttempt,
     RunningJob,
     Slots,
-    StoreClock,
 )
 
 _REQUEST_ID_LIFETIME = datetime.timedelta(hours=24)
@@ -43,16 +48,23 @@ class _Executor:
         return self.lost_session == self.session
 
 
-class MemoryStore:
+class MemoryStore(MemoryLanes):
     """Implements ports.Store."""
 
-    def __init__(self, *, clock: StoreClock) -> None:
-        self.time = clock
-        self._rows: dict[str, JobRow] = {}
+    def __init__(self, *, clock: StoreClock, result_lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> None:
+        super().__init__(clock=clock)
+        self._dedup = Dedup(self._rows, result_lifetime=result_lifetime)
         self._images: dict[tuple[str, str], NewImage] = {}
         self._request_ids: dict[tuple[str, str], NewJob] = {}
         self._executors: dict[str, _Executor] = {}
         self._seqs = itertools.count(1)
+
+    @property
+    def time(self) -> StoreClock:
+        return self._time
+
+    async def maintain(self) -> None:
+        """Nothing wants doing here."""
 
     async def find_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, ImageRef]:
         return {sha256: image.ref for sha256, image in self._images_of(client_id, sha256s)}
@@ -61,49 +73,70 @@ class MemoryStore:
         for image in images:
             self._images.setdefault((client_id, image.ref.sha256), image)
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
         owners: dict[str, NewJob] = {}
         for job in jobs:
             if job.request_id:
                 owner = owners.setdefault(job.request_id, self._known(client_id, job.request_id) or job)
                 if owner.spec_hash != job.spec_hash:
                     raise RequestIdReused(job.request_id, owner.job_id if owner.job_id in self._rows else None)
-        ids = [owners.get(job.request_id, job).job_id for job in jobs]
-        for job, job_id in zip(jobs, ids, strict=True):
-            if job.job_id == job_id and job_id not in self._rows:
-                self._insert(client_id, job)
-        return ids
+        return [self._accept(client_id, job, owners.get(job.request_id, job)) for job in jobs]
 
     def _known(self, client_id: str, request_id: str) -> NewJob | None:
         known = self._request_ids.get((client_id, request_id))
-        if known is None or known.create_time < self.time.now() - _REQUEST_ID_LIFETIME:
+        if known is None or known.create_time < self._time.now() - _REQUEST_ID_LIFETIME:
             return None
         return known
 
-    def _insert(self, client_id: str, job: NewJob) -> None:
-        self._rows[job.job_id] = new_row(client_id, job, next(self._seqs))
+    def _accept(self, client_id: str, job: NewJob, owner: NewJob) -> Accepted:
+        if owner.job_id != job.job_id:
+            return Accepted(job_id=owner.job_id, is_known=True)
+        now = self._time.now()
+        self._lane(job.spec.lane)
+        place = self._dedup.place(job, now)
+        row = self._rows[job.job_id] = new_row(client_id, job, next(self._seqs), leader=place.leader)
         if job.request_id:
             self._request_ids[client_id, job.request_id] = job
+        if place.result is not None:
+            row.share(self._rows[place.result].job, now)
+        return Accepted(job_id=job.job_id, is_cached=place.result is not None, leader=place.leader)
 
-    async def lane_heads(self, *, thorough: bool) -> Sequence[Head]:
-        del thorough  # Nothing is ever overlooked here.
-        heads: dict[str, Head] = {}
-        for row in self._in_state(JobState.QUEUED):
-            heads.setdefault(row.job.spec.lane, Head(row.job.spec.lane, *row.order))
-        return list(heads.values())
+    async def raise_leader(self, job_id: str, rank: int) -> None:
+        row = self._rows.get(job_id)
+        if row is not None and not row.job.state.is_final:
+            row.raise_to(rank, self._time.now())
 
     async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
         del thorough
-        now = self.time.now()
-        waiting = [
-            row
-            for row in self._in_state(JobState.QUEUED)
-            if row.job.spec.lane == lane and row.job.spec.priority <= max_rank
+        now = self._time.now()
+        waiting = [row for row in self._claimable() if row.job.spec.lane == lane and row.rank <= max_rank]
+        takes = self._takes(lane, now)
+        found = self._lane(lane)
+        claimed = [
+            row.start(slot, now, permit_required=found.limits.need_permits)
+            for row, slot in self._deal(waiting[:takes], slots)
         ]
-        return [row.start(slot, now) for row, slot in zip(waiting, _dealt(slots), strict=False)]
+        if claimed and not found.breaker.is_closed:
+            self._probe(lane, claimed[0].attempt_id)
+        return claimed
+
+    def _deal(self, waiting: Sequence[JobRow], slots: Sequence[Slots]) -> Iterator[tuple[JobRow, Slots]]:
+        """Deal jobs over the slots in turns; suspects never share an executor."""
+        free = _dealt(slots)
+        with_suspect = {row.job.executor_id for row in self._in_state(JobState.RUNNING) if row.preparing_deaths}
+        for row in waiting:
+            slot = next(
+                (each for each in free if not row.preparing_deaths or each.executor_id not in with_suspect), None
+            )
+            if slot is None:
+                continue
+            free.remove(slot)
+            if row.preparing_deaths:
+                with_suspect.add(slot.executor_id)
+            yield row, slot
 
     async def promote_due(self) -> datetime.datetime | None:
-        now = self.time.now()
+        now = self._time.now()
         later = []
         for row in self._in_state(JobState.SCHEDULED):
             due = row.job.next_attempt_time
@@ -113,8 +146,28 @@ class MemoryStore:
                 row.fall_due(now)
         return min(later, default=None)
 
+    async def expire_due(self) -> tuple[Collection[str], datetime.datetime | None]:
+        now = self._time.now()
+        expired = [row for row in self._rows.values() if row.has_expired(now)]
+        for row in expired:
+            row.expire(now)
+        changed = [row.job.job_id for row in expired] + self._followers_of(expired, now)
+        times = [
+            row.job.spec.expire_time
+            for row in self._rows.values()
+            if row.job.state in (JobState.QUEUED, JobState.SCHEDULED) and row.job.spec.expire_time is not None
+        ]
+        return changed, min(times, default=None)
+
+    async def raise_old(self, age: datetime.timedelta) -> int:
+        now = self._time.now()
+        old = [row for row in self._claimable() if row.rank > 1 and row.rank_time <= now - age]
+        for row in old:
+            row.raise_to(row.rank - 1, now)
+        return len(old)
+
     async def count_waiting(self, limit: int) -> int:
-        return min(limit, len(self._in_state(JobState.QUEUED)))
+        return min(limit, len(self._claimable()))
 
     async def get_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, bytes]:
         return {sha256: image.data for sha256, image in self._images_of(client_id, sha256s)}
@@ -122,20 +175,54 @@ class MemoryStore:
     async def find_running(self, attempts: Collection[AttemptId]) -> Mapping[AttemptId, RunningJob]:
         return {attempt: row.running for attempt in attempts if (row := self._row(attempt)) and row.runs(attempt)}
 
-    async def finish(self, finals: Sequence[FinalRecord]) -> Collection[AttemptId]:
-        return {
-            final.record.attempt_id
-            for final in finals
-            if (row := self._row(final.record.attempt_id)) and row.finish(final)
-        }
+    async def finish(self, finals: Sequence[FinalRecord]) -> Ended:
+        now = self._time.now()
+        ended: list[JobRow] = []
+        to_stop: list[RunningAttempt] = []
+        for final in finals:
+            row = self._row(final.record.attempt_id)
+            if row is None:
+                continue
+            before = _running_attempt(row)
+            if row.finish(final):
+                ended.append(row)
+                if before is not None and before.attempt_id != final.record.attempt_id:
+                    to_stop.append(before)
+                if final.state is JobState.SUCCEEDED:
+                    self._forget_failures(row.job.spec.lane)
+        return Ended(
+            attempts={row.attempt_id for row in ended},
+            changed=[row.job.job_id for row in ended] + self._followers_of(ended, now),
+            to_stop=to_stop,
+        )
+
+    async def cancel(self, client_id: str, job_ids: Collection[str]) -> Ended:
+        now = self._time.now()
+        rows = [
+            row
+            for job_id in job_ids
+            if (row := self._rows.get(job_id)) and row.job.client_id == client_id and not row.job.state.is_final
+        ]
+        to_stop = [running for row in rows if (running := _running_attempt(row))]
+        for row in rows:
+            row.cancel(now)
+        return Ended(changed=[row.job.job_id for row in rows] + self._followers_of(rows, now), to_stop=to_stop)
+
+    def _followers_of(self, ended: Collection[JobRow], now: datetime.datetime) -> list[str]:
+        return [job_id for row in ended for job_id in self._dedup.end(row, now)]
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
-        now = self.time.now()
+        now = self._time.now()
         return {
             back.record.attempt_id
             for back in returns
             if (row := self._row(back.record.attempt_id)) and row.give_back(back, now)
         }
+
+    async def note_late(self, records: Sequence[AttemptRecord]) -> None:
+        for record in records:
+            if row := self._row(record.attempt_id):
+                row.note_late(record)
 
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
         for attempt, (stage, time) in stages.items():
@@ -148,29 +235,29 @@ class MemoryStore:
         self._executors[executor.executor_id] = _Executor(
             info=executor,
             session=session,
-            last_seen=self.time.now(),
+            last_seen=self._time.now(),
             lost_session=known.lost_session if known else 0,
         )
+        for attempt in held:
+            if (row := self._row(attempt)) and row.attempt_id == attempt:
+                row.take_back(session, executor.executor_id)
         mine = [row for row in self._in_state(JobState.RUNNING) if row.job.executor_id == executor.executor_id]
         kept = [row for row in mine if row.attempt_id in held]
+        orphaned = {row.attempt_id: row.running for row in mine if row.attempt_id not in held}
         for row in kept:
             row.session = session
-        return Registration(
-            session=session,
-            held={row.attempt_id: row.running for row in kept},
-            orphaned={row.attempt_id for row in mine if row.attempt_id not in held},
-        )
+        return Registration(session=session, held={row.attempt_id: row.running for row in kept}, orphaned=orphaned)
 
     async def touch(self, executor_id: str, session: int) -> bool:
         executor = self._executors.get(executor_id)
         if executor is None or executor.session != session or executor.is_lost:
             return False
-        executor.last_seen = self.time.now()
+        executor.last_seen = self._time.now()
         return True
 
-    async def declare_lost(self, silent_for: datetime.timedelta) -> Collection[AttemptId]:
+    async def declare_lost(self, silent_for: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
         for executor in self._executors.values():
-            if executor.last_seen <= self.time.now() - silent_for:
+            if executor.last_seen <= self._time.now() - silent_for:
                 executor.lost_session = executor.session
         # What a hello did not take along into the current session is nobody's either.
         over = {
@@ -178,16 +265,23 @@ class MemoryStore:
             for executor_id, executor in self._executors.items()
         }
         return {
-            row.attempt_id
+            row.attempt_id: row.running
             for row in self._in_state(JobState.RUNNING)
             if row.session <= over.get(row.job.executor_id, 0)
+        }
+
+    async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
+        return {
+            row.attempt_id: row.running
+            for row in self._in_state(JobState.RUNNING)
+            if (row.job.executor_id, row.session) == (executor_id, session)
         }
 
     async def served_lanes(self, seen_within: datetime.timedelta) -> Collection[str]:
         return {
             lane
             for executor in self._executors.values()
-            if executor.last_seen > self.time.now() - seen_within and not executor.is_lost
+            if executor.last_seen > self._time.now() - seen_within and not executor.is_lost
             for lane in executor.info.lanes
         }
 
@@ -208,15 +302,18 @@ class MemoryStore:
     async def list_jobs(
         self, client_id: str, query: JobQuery, *, before: str | None, limit: int, attempts: bool
     ) -> Sequence[Job]:
-        newest_first = sorted(self._rows, reverse=True)
-        matching = (
-            row
-            for job_id in newest_first
-            if (row := self._rows[job_id]).job.client_id == client_id
-            and (before is None or job_id < before)
-            and _matches(row.job, query)
-        )
+        matching = self._matching(client_id, query, before)
         return [row.seen(attempts=attempts) for row in itertools.islice(matching, limit)]
+
+    async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
+        return [row.job.job_id for row in itertools.islice(self._matching(client_id, query, before), limit)]
+
+    def _matching(self, client_id: str, query: JobQuery, before: str | None) -> Iterator[JobRow]:
+        """Yield the client's jobs, newest first."""
+        for job_id in sorted(self._rows, reverse=True):
+            row = self._rows[job_id]
+            if row.job.client_id == client_id and (before is None or job_id < before) and _matches(row.job, query):
+                yield row
 
     def _images_of(self, client_id: str, sha256s: Collection[str]) -> Iterator[tuple[str, NewImage]]:
         for sha256 in sha256s:
@@ -224,18 +321,20 @@ class MemoryStore:
             if image is not None:
                 yield sha256, image
 
-    def _in_state(self, state: JobState) -> list[JobRow]:
-        """Return the jobs in a state, best (rank, seq) first."""
-        return sorted((row for row in self._rows.values() if row.job.state is state), key=lambda row: row.order)
-
     def _row(self, attempt: AttemptId) -> JobRow | None:
         return self._rows.get(attempt.job_id)
 
 
-def _dealt(slots: Sequence[Slots]) -> Iterator[Slots]:
-    """Yield the slots one by one: the first of every executor, then the second of every one that has it."""
-    for dealt in range(max((slot.count for slot in slots), default=0)):
-        yield from (slot for slot in slots if slot.count > dealt)
+def _running_attempt(row: JobRow) -> RunningAttempt | None:
+    if row.job.state is not JobState.RUNNING:
+        return None
+    return RunningAttempt(row.attempt_id, row.job.executor_id, row.session)
+
+
+def _dealt(slots: Sequence[Slots]) -> list[Slots]:
+    """Return the slots one by one: the first of every executor, then the second of every one that has it."""
+    turns = max((slot.count for slot in slots), default=0)
+    return [slot for turn in range(turns) for slot in slots if slot.count > turn]
 
 
 def _matches(job: Job, query: JobQuery) -> bool:
@@ -243,4 +342,7 @@ def _matches(job: Job, query: JobQuery) -> bool:
         query.user_id in ("", job.spec.user_id)
         and (not query.states or job.state in query.states)
         and query.labels.items() <= job.spec.labels.items()
+        and query.lane in ("", job.spec.lane)
+        and (query.from_time is None or job.create_time >= query.from_time)
+        and (query.to_time is None or job.create_time < query.to_time)
     )

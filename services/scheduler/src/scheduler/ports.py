@@ -5,30 +5,30 @@ may have taken effect, and may be repeated.
 """
 
 import datetime
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
 
-from scheduler.jobs import (
-    AttemptOutcome,
-    ImageRef,
-    Job,
-    JobError,
-    JobSpec,
-    JobState,
-    NewImage,
-    NewJob,
-    Stage,
-    Usage,
+from scheduler.jobs import ImageRef, Job, NewImage, NewJob, Stage
+from scheduler.lanes import Lane
+from scheduler.records import (
+    Accepted,
+    AttemptId,
+    AttemptRecord,
+    ClaimedJob,
+    Ended,
+    ExecutorInfo,
+    FinalRecord,
+    Heads,
+    JobQuery,
+    LaneLoad,
+    Registration,
+    ReturnRecord,
+    RunningAttempt,
+    RunningJob,
+    Slots,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class AttemptId:
-    """Names one attempt: the fence of every write about it."""
-
-    job_id: str
-    attempt: int
+T = TypeVar("T")
 
 
 class StoreClock(Protocol):
@@ -48,58 +48,29 @@ class SubmissionStore(Protocol):
         """Store images; ones that exist live longer."""
         ...
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[str]:
-        """Store all jobs as QUEUED, in order, or none; return their ids in the same order. Needs new job ids.
+    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
+        """Store all jobs, in order, or none. Needs new job ids.
 
         A job whose request_id is known from the last 24 h, or stands earlier in the same call, is not stored again:
-        the first job's id stands in its place.
+        the first job stands in its place. A job with a dedup_key and CachePolicy.USE takes a recent result of the same
+        key, or follows the job in flight that leads the key, or leads it itself; REFRESH may only lead. One that is due
+        later does neither.
 
         Raises:
             RequestIdReused: A known request_id has another spec_hash; nothing was stored.
         """
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The best waiting job of a lane."""
-
-    lane: str
-    rank: int
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """Free slots of one executor's session."""
-
-    executor_id: str
-    session: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedJob:
-    """A job that is RUNNING now, for one executor."""
-
-    attempt_id: AttemptId
-    executor_id: str
-    session: int
-    client_id: str
-    lane: str
-    step: int
-    spec: JobSpec
-    retry_count: int
-    traceparent: str
-    queued_time: datetime.datetime
-    start_time: datetime.datetime
+    async def raise_leader(self, job_id: str, rank: int) -> None:
+        """Let a job stand at least this rank, because a more urgent one follows it."""
+        ...
 
 
 class ClaimStore(Protocol):
     """Hands waiting jobs out."""
 
-    async def lane_heads(self, *, thorough: bool) -> Sequence[Head]:
-        """Return the head of every lane where a job waits, best (rank, seq) first.
+    async def lane_heads(self, *, thorough: bool) -> Heads:
+        """Return the heads of the lanes.
 
         `thorough` looks everywhere; without it, rows that came back against all odds may be overlooked.
         """
@@ -108,12 +79,27 @@ class ClaimStore(Protocol):
     async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
         """Start the best waiting jobs of the lane, up to the slots, none of a rank worse than max_rank.
 
-        In order of (rank, seq), dealt round robin over the executors. Raises each job's attempt number.
+        In order of (rank, seq), dealt round robin over the executors; jobs that may have killed an executor never
+        share one. No more than the lane takes now: none while it is paused, stopped or closed, a single probe where its
+        breaker asks for one, up to its limit in flight, and what its pace will admit soon. Raises each job's attempt
+        number.
         """
         ...
 
     async def promote_due(self) -> datetime.datetime | None:
         """Make SCHEDULED jobs that are due QUEUED, at their old place; return the next due time."""
+        ...
+
+    async def expire_due(self) -> tuple[Collection[str], datetime.datetime | None]:
+        """End waiting jobs whose expire_time has come as EXPIRED.
+
+        Returns:
+            The jobs that are in another state now, their followers included, and the next time.
+        """
+        ...
+
+    async def raise_old(self, age: datetime.timedelta) -> int:
+        """Let QUEUED jobs that stood this long at their rank rise by one; return how many did."""
         ...
 
     async def count_waiting(self, limit: int) -> int:
@@ -125,54 +111,6 @@ class ClaimStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
-    """What is kept of an attempt that ended."""
-
-    attempt_id: AttemptId
-    outcome: AttemptOutcome
-    finish_time: datetime.datetime
-    error: JobError | None = None
-    usage: Usage | None = None
-    cost_usd: float = 0.0
-    model_version: str = ""
-    stage_seconds: Mapping[Stage, float]
-    paid: bool = False
-    raw_answer: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalRecord:
-    """An attempt that ends its job: SUCCEEDED with an output, or FAILED with the attempt's error."""
-
-    record: AttemptRecord
-    state: JobState
-    output_json: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReturnRecord:
-    """An attempt after which its job waits again, at its old place.
-
-    Attributes:
-        charged: Whether it counts as a retry.
-        due_time: SCHEDULED until then; None makes it QUEUED at once.
-    """
-
-    record: AttemptRecord
-    charged: bool
-    due_time: datetime.datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunningJob:
-    """What the retry decision needs to know of a running attempt."""
-
-    lane: str
-    retry_count: int
-    max_retries: int
-
-
 class OutcomeStore(Protocol):
     """Writes what became of attempts. Every write is fenced by the attempt id."""
 
@@ -180,12 +118,24 @@ class OutcomeStore(Protocol):
         """Return what is known of those attempts that are still their job's running ones."""
         ...
 
-    async def finish(self, finals: Sequence[FinalRecord]) -> Collection[AttemptId]:
-        """End jobs, each named once; return the attempts that did.
+    async def finish(self, finals: Sequence[FinalRecord]) -> Ended:
+        """End jobs, each named once.
 
-        A FAILED one needs its attempt to be the running one. A success is also taken from an attempt that was given
-        up, or superseded by a newer one, as long as its job is not final: it is paid for.
+        Anything but a success needs its attempt to be the running one. A success is also taken from an attempt that was
+        given up, or superseded by a newer one, as long as its job is not final: it is paid for. It resets the failures
+        that its lane counted in a row.
+
+        The followers of a job share its success, and a failure that is not retryable. Otherwise the oldest of them
+        leads from now on; a second time for the same kind of failure all fail alike.
         """
+        ...
+
+    async def cancel(self, client_id: str, job_ids: Collection[str]) -> Ended:
+        """End those of the client's jobs that are not final as CANCELLED; `attempts` stays empty."""
+        ...
+
+    async def note_late(self, records: Sequence[AttemptRecord]) -> None:
+        """Keep what attempts cost whose jobs no longer needed them: fills the rows of those given up or cancelled."""
         ...
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
@@ -195,33 +145,6 @@ class OutcomeStore(Protocol):
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
         """Store the latest stage of attempts that still run."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorInfo:
-    """Who dialled."""
-
-    executor_id: str
-    host: str
-    version: str
-    capacity: int
-    lanes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """What became of a hello.
-
-    Attributes:
-        session: Rises with every hello of the executor.
-        held: Attempts the executor holds and keeps.
-        orphaned: Attempts that run under the executor's id but that it does not hold: their assignment was never
-            received, and the caller gives them back.
-    """
-
-    session: int
-    held: Mapping[AttemptId, RunningJob]
-    orphaned: Collection[AttemptId]
 
 
 class ExecutorStore(Protocol):
@@ -235,12 +158,16 @@ class ExecutorStore(Protocol):
         """Note a sign of life; False if the session is not the executor's current one or was declared lost."""
         ...
 
-    async def declare_lost(self, silent_for: datetime.timedelta) -> Collection[AttemptId]:
+    async def declare_lost(self, silent_for: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
         """Declare the sessions lost that gave no sign of life for this long.
 
         Returns the running attempts of every session that is over, lost now or earlier, or followed by another one that
-        did not take them along, for the caller to give back.
+        did not take them along, for the caller to give back under the session they run in.
         """
+        ...
+
+    async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
+        """Return the attempts that run in this session."""
         ...
 
     async def served_lanes(self, seen_within: datetime.timedelta) -> Collection[str]:
@@ -250,15 +177,6 @@ class ExecutorStore(Protocol):
     async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
         """Return the client of the job if it is RUNNING and uses the image."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobQuery:
-    """Which jobs a list shows; "" and empty mean all."""
-
-    user_id: str = ""
-    states: frozenset[JobState] = frozenset()
-    labels: Mapping[str, str]
 
 
 class JobReader(Protocol):
@@ -274,6 +192,60 @@ class JobReader(Protocol):
         """Return the newest jobs, only those with a smaller id than `before`."""
         ...
 
+    async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
+        """Return the ids of those jobs alone."""
+        ...
 
-class Store(SubmissionStore, ClaimStore, OutcomeStore, ExecutorStore, JobReader, Protocol):
+
+class LaneStore(Protocol):
+    """Keeps the lanes, and whether submissions are taken."""
+
+    async def add_lanes(self, names: Collection[str]) -> None:
+        """Make sure that these lanes exist."""
+        ...
+
+    async def lanes(self) -> Sequence[Lane]:
+        """Return all lanes, by name."""
+        ...
+
+    async def lane_loads(self) -> Mapping[str, LaneLoad]:
+        """Count the jobs of every lane that has some. Reads the whole queue: for people, not for loops."""
+        ...
+
+    async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:
+        """Change a lane atomically; return what `decide` returned, or None if there is no such lane.
+
+        `decide` is pure, and is called again if the lane changed meanwhile.
+        """
+        ...
+
+    async def is_accepting(self) -> bool:
+        """Say whether submissions are taken."""
+        ...
+
+    async def set_accepting(self, *, accepting: bool) -> None:
+        """Take submissions, or refuse them."""
+        ...
+
+
+class CommandStore(Protocol):
+    """Carries words from one scheduler to all."""
+
+    async def post_stops(self, attempts: Sequence[RunningAttempt]) -> None:
+        """Ask whoever is connected to these executors to stop the attempts."""
+        ...
+
+    async def take_stops(self) -> Sequence[RunningAttempt]:
+        """Return what was posted since the last call of this process; what is older than 10 s may be missed."""
+        ...
+
+
+class Store(SubmissionStore, ClaimStore, OutcomeStore, ExecutorStore, JobReader, LaneStore, CommandStore, Protocol):
     """All of it: what an implementation provides."""
+
+    @property
+    def time(self) -> StoreClock: ...
+
+    async def maintain(self) -> None:
+        """Do what wants doing now and then; worth a call each minute."""
+        ...

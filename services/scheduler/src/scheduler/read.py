@@ -2,50 +2,44 @@
 
 import base64
 import dataclasses
-import datetime
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+from scheduler.board import Board
 from scheduler.errors import InvalidRequest, JobNotFound, Violation
 from scheduler.job_ids import normalised
-from scheduler.jobs import Job
-from scheduler.ports import ExecutorStore, JobQuery, JobReader
+from scheduler.jobs import Job, JobState
+from scheduler.ports import JobReader, StoreClock
+from scheduler.recent import RecentJobs
+from scheduler.records import JobQuery
 from scheduler.waiting import wait_of
 
 MAX_BATCH = 100
 DEFAULT_PAGE = 50
 MAX_PAGE = 1_000
 MAX_WATCHED = 1_000
-
-
-class ServedLanes:
-    """The lanes that live executors serve, refreshed in the background: a read costs no second query."""
-
-    def __init__(self, *, store: ExecutorStore, lost_after: datetime.timedelta) -> None:
-        self._store = store
-        self._lost_after = lost_after
-        self._lanes: Collection[str] = ()
-
-    @property
-    def lanes(self) -> Collection[str]:
-        return self._lanes
-
-    async def refresh(self) -> None:
-        """Look again. Raises StoreUnavailable."""
-        self._lanes = await self._store.served_lanes(self._lost_after)
+_IDS_AT_ONCE = 500
 
 
 class Read:
     """The use case."""
 
-    def __init__(self, *, store: JobReader, served: ServedLanes) -> None:
+    def __init__(self, *, store: JobReader, time: StoreClock, board: Board, recent: RecentJobs) -> None:
         self._store = store
-        self._served = served
+        self._time = time
+        self._board = board
+        self._recent = recent
 
     async def job(self, client_id: str, job_id: str, *, attempts: bool) -> Job:
         """Return one job. Raises InvalidRequest for a malformed id, JobNotFound."""
-        [found] = await self.jobs(client_id, [job_id], attempts=attempts, path="job_id")
+        [canonical] = checked_ids([job_id], path="job_id")
+        recent = self._recent.get(client_id, canonical)
+        if recent is not None:
+            return recent if attempts else dataclasses.replace(recent, attempts=())
+        [found] = await self.jobs(client_id, [canonical], attempts=attempts)
+        if attempts:
+            self._recent.put(found)
         return found
 
     async def jobs(
@@ -75,9 +69,18 @@ class Read:
         jobs = await self._store.list_jobs(client_id, query, before=before, limit=limit + 1, attempts=attempts)
         return [self.with_wait(job) for job in jobs[:limit]], len(jobs) > limit
 
+    async def ids(self, client_id: str, query: JobQuery, states: frozenset[JobState]) -> AsyncIterator[Sequence[str]]:
+        """Yield the ids of the jobs of a filter that are in these states, newest first, some hundreds at a time."""
+        query = dataclasses.replace(query, states=states)
+        before = None
+        while ids := await self._store.list_ids(client_id, query, before=before, limit=_IDS_AT_ONCE):
+            yield ids
+            before = ids[-1]
+
     def with_wait(self, job: Job) -> Job:
         """Add the reason why the job waits."""
-        return dataclasses.replace(job, wait=wait_of(job, served_lanes=self._served.lanes))
+        around = self._board.surroundings(job.spec.lane)
+        return dataclasses.replace(job, wait=wait_of(job, around, now=self._time.now()))
 
 
 def checked_ids(job_ids: Sequence[str], *, path: str = "job_ids[{index}]") -> list[str]:

@@ -4,18 +4,20 @@ An outage of the database must not look like the death of every executor, whose 
 is rescued before the database has answered without a gap for as long as it takes to declare an executor lost.
 """
 
+import asyncio
 import datetime
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from runtime import logs
 from runtime.clock import Clock
+from scheduler.board import Board
 from scheduler.complete import Completer
 from scheduler.errors import StoreUnavailable
 from scheduler.ports import ExecutorStore
-from scheduler.read import ServedLanes
 
 _INTERVAL_SECONDS = 1.0
+_MIN_PAUSE_SECONDS = 0.2
 _STALL_SECONDS = 4.0
 
 _log = logs.get_logger(__name__)
@@ -29,19 +31,22 @@ class Rescue:
         *,
         store: ExecutorStore,
         completer: Completer,
-        served: ServedLanes,
+        board: Board,
+        withdraw_unaccepted: Callable[[], None],
         clock: Clock,
         lost_after: datetime.timedelta,
         on_health: Callable[[bool], Awaitable[None]],
     ) -> None:
         self._store = store
         self._completer = completer
-        self._served = served
+        self._board = board
+        self._withdraw_unaccepted = withdraw_unaccepted
         self._clock = clock
         self._lost_after = lost_after
         self._on_health = on_health
         self._healthy_since: float | None = None
         self._looked_at = 0.0
+        self._woken = asyncio.Event()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -53,10 +58,26 @@ class Rescue:
                     _log.warning("database_away", error=str(error))
                 self._healthy_since = None
                 await self._on_health(False)  # noqa: FBT003 - the callback's only argument
-            await self._clock.sleep(_INTERVAL_SECONDS)
+            await self._pause()
+
+    def wake(self) -> None:
+        """Something changed that is worth a look before the second is over."""
+        self._woken.set()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(_INTERVAL_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        else:
+            # Words of others come often under load; a look is not worth more than these.
+            await self._clock.sleep(_MIN_PAUSE_SECONDS)
+        self._woken.clear()
 
     async def _look(self) -> None:
-        await self._served.refresh()
+        self._withdraw_unaccepted()
+        await self._board.refresh()
         now, before = self._clock.monotonic(), self._looked_at
         self._looked_at = now
         if self._healthy_since is not None and now - before > _STALL_SECONDS:
@@ -70,7 +91,7 @@ class Rescue:
         if now - self._healthy_since >= self._lost_after.total_seconds():
             lost = await self._store.declare_lost(self._lost_after)
             if lost:
-                await self._completer.give_back(lost, "Its executor was lost.")
+                await self._completer.lose(lost, "Its executor was lost.", died=True)
 
 
 class MaintainedStore(Protocol):

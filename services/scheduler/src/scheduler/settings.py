@@ -33,6 +33,12 @@ class SchedulerSettings(ProgramSettings):
     max_retries: int = Field(3, ge=0, le=10, description="Charged failures that are followed by another attempt.")
     heartbeat_seconds: float = Field(3, gt=0, description="How often executors send a heartbeat.")
     executor_lost_seconds: float = Field(10, gt=0, description="Silence after which an executor is lost.")
+    breaker_failures: int = Field(5, ge=1, description="Provider failures in a row that open a lane's circuit breaker.")
+    breaker_open_seconds: float = Field(300, gt=0, description="How long an open breaker lets nothing through.")
+    result_cache_seconds: float = Field(3600, ge=0, description="How long a result answers identical requests.")
+    aging_seconds: float = Field(
+        0, ge=0, description="A job that waited this long rises by one priority, and again; 0 lets none rise."
+    )
     database_pool_min: int = Field(2, ge=1, description="Connections kept open.")
     database_pool_max: int = Field(10, ge=4, description="Connections at most.")
     database_pool_idle_seconds: float = Field(30, gt=0, description="Idle time after which a connection is closed.")
@@ -77,6 +83,22 @@ class SchedulerSettings(ProgramSettings):
     @property
     def timeout(self) -> datetime.timedelta:
         return datetime.timedelta(seconds=self.timeout_seconds)
+
+    @property
+    def heartbeat_interval(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.heartbeat_seconds)
+
+    @property
+    def breaker_open(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.breaker_open_seconds)
+
+    @property
+    def result_lifetime(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.result_cache_seconds)
+
+    @property
+    def aging(self) -> datetime.timedelta | None:
+        return datetime.timedelta(seconds=self.aging_seconds) if self.aging_seconds else None
 
     @property
     def lost_after(self) -> datetime.timedelta:

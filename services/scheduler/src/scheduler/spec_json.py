@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from scheduler.jobs import JobSpec
+from scheduler.jobs import CachePolicy, JobSpec
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -26,6 +26,25 @@ def sha256(spec: JobSpec) -> bytes:
     """Return a hash of the domain's values: the same for the same request, however it was encoded on the wire."""
     canonical = dataclasses.replace(spec, schema_json=_compact(spec.schema_json))
     return hashlib.sha256(_canonical.encode(canonical)).digest()
+
+
+def dedup_key(client_id: str, spec: JobSpec) -> bytes | None:
+    """Return what identical requests of one client have in common, None for one that wants to be alone.
+
+    That is everything the provider gets to see, and nothing else: not the priority, the labels, or for whom it is.
+    """
+    if spec.cache is CachePolicy.OFF:
+        return None
+    request = [
+        client_id,
+        spec.model,
+        spec.prompt,
+        spec.system_instruction,
+        _compact(spec.schema_json),
+        [(image.sha256, image.mime_type) for image in spec.images],
+        spec.generation,
+    ]
+    return hashlib.sha256(_canonical.encode(request)).digest()
 
 
 @lru_cache(maxsize=256)

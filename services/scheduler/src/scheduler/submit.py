@@ -1,20 +1,30 @@
-"""Takes jobs in: check everything, store the images, store the jobs, wake the dispatcher."""
+"""Takes jobs in: check everything, store the images, store the jobs, wake the dispatchers."""
 
 import asyncio
 import dataclasses
+import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runtime import logs
 from scheduler import spec_json
-from scheduler.errors import InvalidRequest, Stopping, Violation
+from scheduler.board import Board
+from scheduler.errors import BreakerOpen, InvalidRequest, NotAccepting, Stopping, StoreUnavailable, Violation
+from scheduler.estimates import ask_of
 from scheduler.image_cache import ImageCache
 from scheduler.image_header import ImageRefused
 from scheduler.job_ids import JobIds
 from scheduler.jobs import ImageRef, Job, JobSpec, JobState, NewImage, NewJob
 from scheduler.ports import StoreClock, SubmissionStore
+from scheduler.records import Accepted
+from scheduler.signals import Signals
 from scheduler.validation import CheckedSpec, Defaults, SpecDraft, check_request_id, check_spec, new_image
 
 MAX_BATCH = 1_000
+_LEAST_PRIORITY = 3
+_PROBE_TIME = datetime.timedelta(seconds=1)
+
+_log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,15 @@ class Submission:
         return f"{self.path}.{name}" if self.path else name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """A job to do again; its spec was valid before."""
+
+    spec: JobSpec
+    request_id: str
+    retried_from: str
+
+
 class Submit:
     """The use case. A submission that was answered is durable."""
 
@@ -46,14 +65,20 @@ class Submit:
         ids: JobIds,
         images: ImageCache,
         defaults: Defaults,
+        board: Board,
+        signals: Signals,
         wake: Callable[[], None],
+        expect_due: Callable[[datetime.datetime], None],
     ) -> None:
         self._store = store
         self._time = time
         self._ids = ids
         self._images = images
         self._defaults = defaults
+        self._board = board
+        self._signals = signals
         self._wake = wake
+        self._expect_due = expect_due
         self._stopping = False
 
     def stop(self) -> None:
@@ -64,16 +89,17 @@ class Submit:
         """Take all jobs in, or none.
 
         Returns:
-            For each submission the job's id, and the job itself if it is new: None stands for a job that an earlier
-            submission with the same request_id made.
+            For each submission the job's id, and the job itself if it is new and waits: None stands for a job that an
+            earlier submission with the same request_id made, or that a recent result answered.
 
         Raises:
             InvalidRequest: Some fields are bad.
             RequestIdReused: A request_id was used with another spec.
+            BreakerOpen: A job that asked to fail fast would have to wait for its provider.
+            NotAccepting: An operator closed the door.
             Stopping: This scheduler is going away.
         """
-        if self._stopping:
-            raise Stopping("This scheduler is stopping.")
+        self._check_open()
         if not 0 < len(submissions) <= MAX_BATCH:
             raise InvalidRequest([Violation("requests", f"must have 1 to {MAX_BATCH} entries")])
         checked = await self._check(submissions)
@@ -81,18 +107,54 @@ class Submit:
         new_images = [image for spec in checked for image in spec.new_images]
         if new_images:
             await self._store_images(client_id, new_images)
-        jobs = [self._new_job(submission, spec) for submission, spec in zip(submissions, specs, strict=True)]
-        ids = await self._store.insert_jobs(client_id, jobs)
-        self._wake()
-        return [
-            (job_id, _accepted(client_id, job) if job.job_id == job_id else None)
-            for job_id, job in zip(ids, jobs, strict=True)
+        jobs = [self._new_job(client_id, submission, spec) for submission, spec in zip(submissions, specs, strict=True)]
+        return await self._insert(client_id, jobs)
+
+    async def again(
+        self, client_id: str, repetitions: Sequence[Repetition], *, traceparent: str
+    ) -> Sequence[tuple[str, Job | None]]:
+        """Take jobs in that were there before. Returns and raises as `jobs`."""
+        self._check_open()
+        violations = [
+            violation for each in repetitions for violation in check_request_id(each.request_id, "request_id")
         ]
+        if violations:
+            raise InvalidRequest(violations)
+        return await self._insert(client_id, [self._repeated(client_id, each, traceparent) for each in repetitions])
+
+    async def _insert(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[tuple[str, Job | None]]:
+        """Store jobs, and see that somebody takes them."""
+        accepted = await self._store.insert_jobs(client_id, jobs)
+        for job, place in zip(jobs, accepted, strict=True):
+            if job.due_time is not None:
+                self._expect_due(job.due_time)
+            elif job.spec.expire_time is not None:
+                self._expect_due(job.spec.expire_time)
+            if place.leader is not None and job.spec.priority < _LEAST_PRIORITY:
+                await self._raise_leader(place.leader, job.spec.priority)
+        self._wake()
+        self._signals.announce()
+        return [
+            (place.job_id, None if place.is_known or place.is_cached else _accepted(client_id, job, place))
+            for job, place in zip(jobs, accepted, strict=True)
+        ]
+
+    async def _raise_leader(self, job_id: str, rank: int) -> None:
+        """Let the leader of an urgent follower be as urgent. The follower is stored in any case."""
+        try:
+            await self._store.raise_leader(job_id, rank)
+        except StoreUnavailable as error:
+            _log.warning("leader_not_raised", job_id=job_id, rank=rank, error=str(error))
+
+    def _check_open(self) -> None:
+        if self._stopping:
+            raise Stopping("This scheduler is stopping.")
+        if not self._board.is_accepting:
+            raise NotAccepting("An operator closed the door for submissions.")
 
     async def image(self, client_id: str, data: bytes, mime_type: str) -> ImageRef:
         """Store an image for later submissions. Raises InvalidRequest for one that is refused."""
-        if self._stopping:
-            raise Stopping("This scheduler is stopping.")
+        self._check_open()
         try:
             image = new_image(data, mime_type, self._defaults.image_limits)
         except ImageRefused as refusal:
@@ -104,11 +166,13 @@ class Submit:
     async def _check(self, submissions: Sequence[Submission]) -> list[CheckedSpec]:
         checked: list[CheckedSpec] = []
         violations: list[Violation] = []
+        now = self._time.now()
         for submission in submissions:
             violations += check_request_id(submission.request_id, submission.path_to("request_id"))
-            outcome = check_spec(submission.draft, submission.path_to("spec"), self._defaults)
+            outcome = check_spec(submission.draft, submission.path_to("spec"), self._defaults, now=now)
             if isinstance(outcome, CheckedSpec):
                 checked.append(outcome)
+                violations += self._check_lane(outcome.spec, submission, now)
             else:
                 violations += outcome
             # A dense schema takes a tenth of a second, and a batch may bring a thousand of them.
@@ -116,6 +180,21 @@ class Submit:
         if violations:
             raise InvalidRequest(violations)
         return checked
+
+    def _check_lane(self, spec: JobSpec, submission: Submission, now: datetime.datetime) -> list[Violation]:
+        """Refuse what its lane could never take. Raises BreakerOpen."""
+        lane = self._board.lane(spec.lane)
+        if spec.fail_fast and not lane.breaker.is_closed:
+            until = lane.breaker.open_until
+            raise BreakerOpen(lane.name, max(until - now, _PROBE_TIME) if until else _PROBE_TIME)
+        limits, ask = lane.limits, ask_of(spec, day=now.date())
+        if limits.input_tokens_per_minute is not None and ask.tokens > limits.input_tokens_per_minute:
+            message = f"takes about {ask.tokens} input tokens, more than its lane allows in a minute"
+            return [Violation(submission.path_to("spec"), message)]
+        if limits.dollars_per_10_minutes is not None and ask.dollars > limits.dollars_per_10_minutes:
+            message = f"costs about {ask.dollars:.4f} US dollars, more than its lane allows in ten minutes"
+            return [Violation(submission.path_to("spec"), message)]
+        return []
 
     async def _resolve_images(
         self, client_id: str, submissions: Sequence[Submission], checked: Sequence[CheckedSpec]
@@ -145,7 +224,7 @@ class Submit:
         for image in images:
             self._images.put(client_id, image.ref.sha256, image.data)
 
-    def _new_job(self, submission: Submission, spec: JobSpec) -> NewJob:
+    def _new_job(self, client_id: str, submission: Submission, spec: JobSpec) -> NewJob:
         now = self._time.now()
         return NewJob(
             job_id=self._ids.next(now),
@@ -154,15 +233,34 @@ class Submit:
             spec_hash=spec_json.sha256(spec),
             create_time=now,
             traceparent=submission.traceparent,
+            dedup_key=spec_json.dedup_key(client_id, spec),
+        )
+
+    def _repeated(self, client_id: str, repetition: Repetition, traceparent: str) -> NewJob:
+        now = self._time.now()
+        spec = repetition.spec
+        return NewJob(
+            job_id=self._ids.next(now),
+            spec=spec,
+            request_id=repetition.request_id,
+            # A request_id belongs to the job that is done again, however alike others are.
+            spec_hash=spec_json.sha256(spec) + repetition.retried_from.encode(),
+            create_time=now,
+            traceparent=traceparent,
+            dedup_key=spec_json.dedup_key(client_id, spec),
+            retried_from=repetition.retried_from,
         )
 
 
-def _accepted(client_id: str, job: NewJob) -> Job:
+def _accepted(client_id: str, job: NewJob, place: Accepted) -> Job:
     return Job(
         job_id=job.job_id,
         client_id=client_id,
         spec=job.spec,
         traceparent=job.traceparent,
-        state=JobState.QUEUED,
+        state=JobState.SCHEDULED if job.due_time else JobState.QUEUED,
         create_time=job.create_time,
+        next_attempt_time=job.due_time,
+        leader=place.leader,
+        retried_from=job.retried_from,
     )

@@ -24,6 +24,7 @@ MAX_ID = 128
 MAX_RETRIES = 10
 MIN_TIMEOUT = datetime.timedelta(seconds=10)
 MAX_TIMEOUT = datetime.timedelta(hours=1)
+MAX_SCHEDULE_AHEAD = datetime.timedelta(days=30)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_RESOLUTIONS = ("LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
@@ -48,7 +49,7 @@ class SpecDraft:
     Attributes:
         schema_json: None if there is no schema; the text of a Struct has sorted keys and integers where it had
             integral numbers.
-        unsupported: Fields that are set but that this version does not serve.
+        refused: Fields that cannot be taken as they are, and why.
     """
 
     user_id: str = ""
@@ -65,7 +66,9 @@ class SpecDraft:
     generation: Generation = field(default_factory=Generation)
     cache: int = 0
     fail_fast: bool = False
-    unsupported: Collection[str] = ()
+    schedule_time: datetime.datetime | None = None
+    expire_time: datetime.datetime | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,9 @@ class CheckedSpec:
     new_images: tuple[NewImage, ...]
 
 
-def check_spec(draft: SpecDraft, path: str, defaults: Defaults) -> CheckedSpec | list[Violation]:
+def check_spec(
+    draft: SpecDraft, path: str, defaults: Defaults, *, now: datetime.datetime
+) -> CheckedSpec | list[Violation]:
     """Check every field; all that is wrong is returned together, each with its path below `path`."""
     check = _Checker(path)
     check.text("user_id", draft.user_id, required=True, max_characters=MAX_ID)
@@ -115,10 +120,11 @@ def check_spec(draft: SpecDraft, path: str, defaults: Defaults) -> CheckedSpec |
         f"must be from 0 to {MAX_RETRIES}",
     )
     check.labels(draft.labels)
+    check.times(draft.schedule_time, draft.expire_time, now)
     generation = check.generation(draft.generation)
     check.that(0 <= draft.cache <= max(CachePolicy), "cache", "is not a CachePolicy")
-    for name in draft.unsupported:
-        check.that(False, name, "is not supported yet")  # noqa: FBT003 - always a violation
+    for name, why in draft.refused.items():
+        check.that(False, name, why)  # noqa: FBT003 - always a violation
     if check.violations:
         return check.violations
     spec = JobSpec(
@@ -136,6 +142,8 @@ def check_spec(draft: SpecDraft, path: str, defaults: Defaults) -> CheckedSpec |
         generation=generation,
         cache=CachePolicy(draft.cache or CachePolicy.USE),
         fail_fast=draft.fail_fast,
+        schedule_time=draft.schedule_time,
+        expire_time=draft.expire_time,
     )
     return CheckedSpec(spec=spec, new_images=tuple(new for _, new in images if new))
 
@@ -192,6 +200,21 @@ class _Checker:
             self.that(False, name, f"has more than {max_bytes // 1024} KiB")  # noqa: FBT003
         # Postgres cannot store it.
         self.that("\x00" not in value, name, "contains the character NUL")
+
+    def times(
+        self, schedule_time: datetime.datetime | None, expire_time: datetime.datetime | None, now: datetime.datetime
+    ) -> None:
+        self.that(
+            schedule_time is None or schedule_time <= now + MAX_SCHEDULE_AHEAD,
+            "schedule_time",
+            f"must be at most {MAX_SCHEDULE_AHEAD.days} days ahead",
+        )
+        self.that(expire_time is None or expire_time > now, "expire_time", "must not be over")
+        self.that(
+            schedule_time is None or expire_time is None or schedule_time < expire_time,
+            "expire_time",
+            "must be later than schedule_time",
+        )
 
     def images(self, drafts: tuple[ImageDraft, ...], limits: ImageLimits) -> list[tuple[ImageRef, NewImage | None]]:
         self.that(bool(drafts), "images", "at least one is required")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from scheduler.errors import Stopping, StoreUnavailable
 from scheduler.jobs import Job, JobState, Stage
-from scheduler.ports import AttemptId
+from scheduler.records import AttemptId
 
 
 class JobLookup(Protocol):

@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
+from visionjobs.cli.accepting import accepting
 from visionjobs.cli.arguments import duration
+from visionjobs.cli.bulk import cancel_jobs, retry_jobs
+from visionjobs.cli.cancel import cancel
+from visionjobs.cli.lanes import lanes
 from visionjobs.cli.reading import get, list_jobs
+from visionjobs.cli.retry import retry
 from visionjobs.cli.session import Session
 from visionjobs.cli.submit import submit
 from visionjobs.cli.watch import watch
 
 EPILOG = (
-    "[bold]Exit codes[/bold]: 0 done · 1 a watched job ended FAILED, CANCELLED or EXPIRED · 2 wrong usage, or the "
-    "scheduler refused the input · 3 there is no such job · 4 the scheduler cannot be reached or did not answer in "
-    "time · 5 any other refusal · 130 interrupted. Results go to stdout, errors to stderr."
+    "[bold]Exit codes[/bold]: 0 done · 1 a watched job ended FAILED, CANCELLED or EXPIRED, or a question was answered "
+    "with no · 2 wrong usage, or the scheduler refused the input · 3 there is no such job or lane · 4 the scheduler "
+    "cannot be reached or did not answer in time · 5 any other refusal · 130 interrupted. Results go to stdout, errors "
+    "to stderr."
 )
 
 app = typer.Typer(
@@ -64,3 +70,9 @@ app.command()(submit)
 app.command()(get)
 app.command("list")(list_jobs)
 app.command()(watch)
+app.command()(cancel)
+app.command()(retry)
+app.command()(cancel_jobs)
+app.command()(retry_jobs)
+app.add_typer(lanes, name="lanes")
+app.command()(accepting)

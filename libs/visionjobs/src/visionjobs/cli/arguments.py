@@ -3,12 +3,13 @@
 import re
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 import typer
 
+from visionjobs.cli.clock import now
 from visionjobs.jobs import Image
 
 
@@ -55,12 +56,33 @@ class Label:
 
 
 def duration(text: str) -> timedelta:
-    """Return the span of `90`, `90s`, `5m`, `1h30m` or `1.5h`; a bare number is in seconds."""
-    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    """Return the span of `90`, `90s`, `5m`, `1h30m`, `1.5h` or `2d`; a bare number is in seconds."""
+    parts = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
     try:
         if parts is None or not any(parts.groups()):
             raise ValueError
-        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        days, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 5m or 1h30m.") from None
+
+
+def time(text: str) -> datetime:
+    """Return the time that `time_from` finds now."""
+    return time_from(text, now())
+
+
+def time_from(text: str, present: datetime) -> datetime:
+    """Return the time of ISO 8601 text, local if it names no offset, or of a span after or before now: `+10m`, `-2h`."""
+    try:
+        match text.strip()[:1]:
+            case "+":
+                return present + duration(text.strip()[1:])
+            case "-":
+                return present - duration(text.strip()[1:])
+            case _:
+                return datetime.fromisoformat(text.strip()).astimezone()
+    except (ValueError, OverflowError, typer.BadParameter):
+        raise typer.BadParameter(
+            f"{text!r} is not a time such as 2030-01-31T08:00, 2030-01-31T08:00Z, +10m or -2h."
+        ) from None

@@ -3,19 +3,25 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
+from visionjobs.lanes import Lane
 
 
 class JsonOutput:
-    """Every job is one object on one line; notices and errors are text on stderr."""
+    """Every job, lane and fact is one object on one line; notices and errors are text on stderr."""
+
+    shows_everything: bool = True
 
     def submitted(self, job: Job) -> None:
+        self._tell(job)
+
+    def cancelled(self, job: Job) -> None:
         self._tell(job)
 
     def details(self, job: Job) -> None:
@@ -29,6 +35,13 @@ class JsonOutput:
     def following(self, *, alone: bool) -> Iterator[Tell]:  # noqa: ARG002 - every object carries its result
         yield self._tell
 
+    def lanes(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            self._write(_plain(asdict(lane)))
+
+    def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the message is for people
+        self._write(values)
+
     def notice(self, message: str) -> None:
         sys.stderr.write(f"{message}\n")
 
@@ -36,8 +49,11 @@ class JsonOutput:
         sys.stderr.write(f"{message}\n")
 
     def _tell(self, job: Job) -> None:
+        self._write(document(job))
+
+    def _write(self, values: Mapping[str, Any]) -> None:
         # Escaped, so that it can be written whatever the encoding of the terminal or the pipe is.
-        sys.stdout.write(f"{json.dumps(document(job))}\n")
+        sys.stdout.write(f"{json.dumps(values)}\n")
         sys.stdout.flush()
 
 

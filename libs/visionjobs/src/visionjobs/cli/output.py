@@ -1,19 +1,30 @@
 """What commands say, in three ways: JSON for programs, plain lines for logs, and a live picture for a terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from visionjobs.jobs import Job
+from visionjobs.lanes import Lane
 
 Tell = Callable[[Job], None]
 
 
 class Output(Protocol):
-    """Says results on stdout, and errors and notices on stderr."""
+    """Says results on stdout, and errors and notices on stderr.
+
+    Attributes:
+        shows_everything: Whether a job that ended is said with all that it carries, not only with what people look at.
+    """
+
+    shows_everything: bool
 
     def submitted(self, job: Job) -> None:
         """Say that the scheduler has accepted the job."""
+        ...
+
+    def cancelled(self, job: Job) -> None:
+        """Say that the job was stopped."""
         ...
 
     def details(self, job: Job) -> None:
@@ -26,6 +37,14 @@ class Output(Protocol):
 
     def following(self, *, alone: bool) -> AbstractContextManager[Tell]:
         """Say every change that is told inside; the result too if one job is followed alone."""
+        ...
+
+    def lanes(self, lanes: Sequence[Lane]) -> None:
+        """Say how each lane is."""
+        ...
+
+    def fact(self, message: str, **values: Any) -> None:
+        """Say one thing: the message to people, the values to programs."""
         ...
 
     def notice(self, message: str) -> None:

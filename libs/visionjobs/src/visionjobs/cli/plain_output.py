@@ -1,21 +1,29 @@
-"""Output for logs and pipes: a line for each job, id, state and note apart by tabs."""
+"""Output for logs and pipes: a line for each job or lane, its parts separated by tabs."""
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from visionjobs.cli import wording
+from visionjobs.cli import lane_wording, wording
+from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
+from visionjobs.lanes import Lane
 
 
 class PlainOutput:
     """Lines without colour."""
 
+    shows_everything: bool = False
+
     def submitted(self, job: Job) -> None:
-        self._tell(job)
+        self._say(f"{job.job_id}\t{job.state}\t{wording.acceptance(job)}".rstrip())
         if job.state.is_final:
             self._result(job)
+
+    def cancelled(self, job: Job) -> None:
+        self._tell(job)
 
     def details(self, job: Job) -> None:
         for name, value in wording.facts(job):
@@ -38,6 +46,16 @@ class PlainOutput:
                 self._result(job)
 
         yield tell
+
+    def lanes(self, lanes: Sequence[Lane]) -> None:
+        present = now()
+        for lane in lanes:
+            state, limits = lane_wording.state(lane, present), lane_wording.limits(lane)
+            jobs = f"{lane.queued_jobs} waiting\t{lane.running_jobs} running"
+            self._say(f"{wording.one_line(lane.lane)}\t{state}\t{limits}\t{jobs}")
+
+    def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the values are for programs
+        self._say(message)
 
     def notice(self, message: str) -> None:
         sys.stderr.write(f"{wording.printable(message)}\n")

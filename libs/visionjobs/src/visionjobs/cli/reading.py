@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from visionjobs.cli.arguments import Label
+from visionjobs.cli.failures import ExitCode
+from visionjobs.cli.filter_options import Labels, States, User
 from visionjobs.cli.output_choice import choose
-from visionjobs.cli.session import ExitCode, Session
+from visionjobs.cli.session import Session
 from visionjobs.client import AsyncClient
-from visionjobs.jobs import JobState
 
 PAGE_SIZE = 200
 
@@ -36,22 +36,9 @@ def get(
 def list_jobs(
     *,
     context: typer.Context,
-    user: Annotated[str, typer.Option(metavar="USER", help="Only jobs of this user.", show_default=False)] = "",
-    states: Annotated[
-        list[JobState] | None,
-        typer.Option(
-            "--state",
-            case_sensitive=False,
-            metavar="STATE",
-            help="Only jobs in this state: " + ", ".join(JobState).lower() + "; may be repeated.",
-        ),
-    ] = None,
-    labels: Annotated[
-        list[Label] | None,
-        typer.Option(
-            "--label", parser=Label.parse, metavar="NAME=VALUE", help="Only jobs with this label; may be repeated."
-        ),
-    ] = None,
+    user: User = "",
+    states: States = None,
+    labels: Labels = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at most.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object a line.")] = False,
 ) -> None:

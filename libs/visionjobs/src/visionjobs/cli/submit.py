@@ -1,15 +1,16 @@
 """`visionjobs submit`: hand over a job."""
 
 import getpass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from visionjobs.cli import arguments
 from visionjobs.cli.arguments import Label
+from visionjobs.cli.failures import ExitCode
 from visionjobs.cli.output_choice import choose
-from visionjobs.cli.session import ExitCode, Session
+from visionjobs.cli.session import Session
 from visionjobs.cli.watch import follow
 from visionjobs.client import AsyncClient
 from visionjobs.jobs import CachePolicy, Generation, Image, JobSpec
@@ -81,6 +82,24 @@ def submit(
         int | None,
         typer.Option(metavar="N", help="How many failures are followed by another attempt.", show_default="3"),
     ] = None,
+    schedule_time: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=arguments.time,
+            metavar="TIME",
+            help="Start not before this time: ISO 8601, or +10m from now.",
+            show_default="at once",
+        ),
+    ] = None,
+    expire_time: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=arguments.time,
+            metavar="TIME",
+            help="Do not start after this time; a job that still waits then ends EXPIRED.",
+            show_default="never",
+        ),
+    ] = None,
     cache: Annotated[
         CachePolicy,
         typer.Option(
@@ -140,7 +159,9 @@ def submit(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", metavar="", help="Print the job as a JSON object; with --watch one a line for each change."
+            "--json",
+            metavar="",
+            help="Print the job as a JSON object; with --watch one a line for each change, the last complete.",
         ),
     ] = False,
 ) -> None:
@@ -160,6 +181,8 @@ def submit(
         priority=priority,
         timeout=timeout,
         max_retries=max_retries,
+        schedule_time=schedule_time,
+        expire_time=expire_time,
         labels={label.name: label.value for label in labels or []},
         generation=Generation(
             temperature=temperature,

@@ -1,21 +1,26 @@
 """Output for a person at a terminal: colours, tables, and a live line for each job that is followed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.json import JSON
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from visionjobs.cli import wording
+from visionjobs.cli import lane_wording, wording
+from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job, JobState
+from visionjobs.lanes import Lane
 
 
 class TerminalOutput:
     """Results on stdout, the rest on stderr."""
+
+    shows_everything: bool = False
 
     def __init__(self) -> None:
         # What may be copied, such as a command, is not cut into lines.
@@ -24,11 +29,14 @@ class TerminalOutput:
         self._notices = self._errors
 
     def submitted(self, job: Job) -> None:
-        self._console.print(_line(job))
+        self._console.print(_line(job, wording.acceptance(job)))
         if job.state.is_final:
             self._result(job)
         else:
             self._console.print(Text(f"  Follow it with: visionjobs watch {job.job_id}", style="dim"))
+
+    def cancelled(self, job: Job) -> None:
+        self._console.print(_line(job, wording.note(job)))
 
     def details(self, job: Job) -> None:
         table = Table.grid(padding=(0, 2))
@@ -43,25 +51,35 @@ class TerminalOutput:
 
     @contextlib.contextmanager
     def listing(self) -> Iterator[Tell]:
-        # An id that is cut off is of no use; in a narrow terminal the note gives way.
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("Job", no_wrap=True, min_width=36)
-        table.add_column("State", no_wrap=True, min_width=9)
-        table.add_column("Created", no_wrap=True, min_width=14)
-        table.add_column("User", overflow="ellipsis", no_wrap=True, min_width=6, max_width=12)
-        table.add_column("", overflow="ellipsis", no_wrap=True)
+        told = False
 
         def tell(job: Job) -> None:
-            table.add_row(
-                job.job_id,
-                Text(job.state, style=_style(job.state)),
-                f"{job.create_time.astimezone():%m-%d %H:%M:%S}" if job.create_time else "",
-                Text(wording.one_line(job.spec.user_id)),
-                Text(wording.note(job), style="dim"),
-            )
+            nonlocal told
+            if not told:
+                self._row(Text(f"{'Job':36}  {'State':9}  {'Created':14}  User", style="dim"))
+                told = True
+            self._listed(job)
 
         yield tell
-        self._console.print(table if table.rows else Text("No jobs.", style="dim"), soft_wrap=False)
+        if not told:
+            self._console.print(Text("No jobs.", style="dim"))
+
+    def _listed(self, job: Job) -> None:
+        """Print the job with its note, which stands below where it has no room beside the rest."""
+        user = Text(wording.one_line(job.spec.user_id))
+        user.truncate(12, overflow="ellipsis", pad=True)
+        created = f"{job.create_time.astimezone():%m-%d %H:%M:%S}" if job.create_time else ""
+        line = Text.assemble(f"{job.job_id:36}  ", (f"{job.state:9}", _style(job.state)), f"  {created:14}  ", user)
+        note = Text(f"  {wording.note(job)}", style="dim")
+        if self._console.width >= 130:
+            self._row(line + note)
+            return
+        self._row(line)
+        if note.plain.strip():
+            self._row(note)
+
+    def _row(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=False, no_wrap=True, overflow="ellipsis")
 
     @contextlib.contextmanager
     def following(self, *, alone: bool) -> Iterator[Tell]:
@@ -70,7 +88,7 @@ class TerminalOutput:
         # way, or it would be written into the picture.
         self._notices = self._console
         with Progress(
-            SpinnerColumn(), _JobColumn(), TimeElapsedColumn(), console=self._console, transient=True
+            SpinnerColumn(), _JobColumn(), TimeElapsedColumn(), console=self._console, transient=True, expand=True
         ) as progress:
 
             def tell(job: Job) -> None:
@@ -78,7 +96,7 @@ class TerminalOutput:
                     lines[job.job_id] = progress.add_task("", total=None, job=job)
                 progress.update(lines[job.job_id], job=job, visible=not job.state.is_final)
                 if job.state.is_final:
-                    self._console.print(_line(job))
+                    self._console.print(_line(job, wording.note(job)))
                     if alone:
                         self._result(job)
 
@@ -86,6 +104,30 @@ class TerminalOutput:
                 yield tell
             finally:
                 self._notices = self._errors
+
+    def lanes(self, lanes: Sequence[Lane]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("Lane", no_wrap=True)
+        table.add_column("State", overflow="fold")
+        table.add_column("Limits", overflow="fold")
+        table.add_column("Waiting", justify="right", no_wrap=True)
+        table.add_column("Running", justify="right", no_wrap=True)
+        present = now()
+        for lane in lanes:
+            table.add_row(
+                Text(wording.one_line(lane.lane)),
+                Text(
+                    lane_wording.state(lane, present),
+                    style="green" if lane_wording.is_open(lane, present) else "yellow",
+                ),
+                Text(lane_wording.limits(lane)),
+                f"{lane.queued_jobs:,}",
+                f"{lane.running_jobs:,}",
+            )
+        self._console.print(table if table.rows else Text("No lanes.", style="dim"), soft_wrap=False)
+
+    def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the values are for programs
+        self._console.print(Text(message))
 
     def notice(self, message: str) -> None:
         self._notices.print(Text(wording.printable(message), style="yellow"))
@@ -104,15 +146,18 @@ class TerminalOutput:
 class _JobColumn(ProgressColumn):
     """The line of the job that a task stands for."""
 
+    def __init__(self) -> None:
+        super().__init__(Column(overflow="ellipsis", no_wrap=True, ratio=1))
+
     def render(self, task: Task) -> Text:
         job: Job = task.fields["job"]
         return Text.assemble(job.job_id, "  ", (job.state, _style(job.state)), "  ", (wording.note(job), "dim"))
 
 
-def _line(job: Job) -> Text:
+def _line(job: Job, note: str) -> Text:
     sign = {JobState.SUCCEEDED: "✓ "}.get(job.state, "✗ " if job.state.is_final else "→ ")
     style = _style(job.state)
-    return Text.assemble((sign, style), job.job_id, "  ", (job.state, style), "  ", (wording.note(job), "dim"))
+    return Text.assemble((sign, style), job.job_id, "  ", (job.state, style), "  ", (note, "dim"))
 
 
 def _style(state: JobState) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from visionjobs.cli.failures import ExitCode
 from visionjobs.cli.output import Output
 from visionjobs.cli.output_choice import choose
-from visionjobs.cli.session import ExitCode, Session
+from visionjobs.cli.session import Session
 from visionjobs.client import AsyncClient
 from visionjobs.jobs import JobState
 
@@ -19,7 +20,10 @@ def watch(
     context: typer.Context,
     job_ids: Annotated[list[str], typer.Argument(metavar="ID", help="The jobs, at most 1,000.", show_default=False)],
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON object a line, for each change.")
+        bool,
+        typer.Option(
+            "--json", metavar="", help="Print one JSON object a line, for each change; the last of a job is complete."
+        ),
     ] = False,
 ) -> None:
     """Follow jobs until all have ended.
@@ -40,7 +44,7 @@ async def follow(client: AsyncClient, output: Output, job_ids: Sequence[str]) ->
         with output.following(alone=alone) as tell:
             async for job in changes:
                 states[job.job_id] = job.state
-                tell(job)
+                tell(await client.get(job.job_id) if job.state.is_final and output.shows_everything else job)
     except asyncio.CancelledError:
         output.notice(f"What is submitted goes on. Follow it again with: visionjobs watch {shlex.join(job_ids)}")
         raise

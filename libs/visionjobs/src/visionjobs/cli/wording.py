@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from visionjobs.jobs import Attempt, Job, JobStage, JobState, Result
+from visionjobs.cli.clock import now
+from visionjobs.jobs import Attempt, CachePolicy, Job, JobStage, JobState, Result, Wait, WaitReason
 
 
 def printable(text: str) -> str:
@@ -30,8 +31,29 @@ def note(job: Job) -> str:
         again = f", attempt {job.attempt}" if job.attempt > 1 else ""
         return _stage(job.stage) + again
     if job.wait is not None:
-        return one_line(job.wait.message or job.wait.reason.replace("_", " ").lower())
+        return waiting(job.wait, now())
     return ""
+
+
+def waiting(wait: Wait, present: datetime) -> str:
+    """Return why a job waits, in one line that begins with what matters most."""
+    reason = "waiting" if wait.reason is WaitReason.UNKNOWN else wait.reason.replace("_", " ").lower()
+    until = f" until {clock_time(wait.until_time, present)}" if wait.until_time else ""
+    message = f": {wait.message}" if wait.message else ""
+    return one_line(f"{reason}{until}{message}")
+
+
+def clock_time(time: datetime, present: datetime) -> str:
+    """Return local time, with its date if that is not today's."""
+    local = time.astimezone()
+    today = local.date() == present.astimezone().date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def acceptance(job: Job) -> str:
+    """Return where a job stands that was just accepted, in one line."""
+    again = f"retry of {one_line(job.retried_from)}" if job.retried_from else ""
+    return " · ".join(words for words in (again, note(job)) if words)
 
 
 def _achievement(job: Job, result: Result) -> Iterator[str]:
@@ -73,6 +95,10 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         "Labels": ", ".join(f"{name}={value}" for name, value in spec.labels.items()),
         "Images": ", ".join(f"sha256:{image.sha256} {image.mime_type}" for image in spec.images),
         "Prompt": _shortened(spec.prompt),
+        "Retry of": job.retried_from,
+        "Cache": spec.cache.lower() if spec.cache is not CachePolicy.USE else "",
+        "Not before": moment(spec.schedule_time),
+        "Expires": moment(spec.expire_time),
         "Created": moment(job.create_time),
         "Started": moment(job.start_time),
         "Finished": moment(job.finish_time),

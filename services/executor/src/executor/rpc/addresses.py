@@ -3,11 +3,20 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from executor.ports import LinkBroken
 
 _DNS = "dns:///"
 _RESOLVE_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What an address stands for; why for nothing."""
+
+    targets: Sequence[str]
+    problem: str = ""
 
 
 class Addresses:
@@ -17,24 +26,32 @@ class Addresses:
         self._configured = configured
 
     async def pick(self, turn: int) -> str:
-        """Return a gRPC target. Raises LinkBroken if a name leads nowhere."""
-        targets: list[str] = []
-        for address in self._configured:
-            targets += await _resolve(address.removeprefix(_DNS)) if address.startswith(_DNS) else [address]
+        """Return a gRPC target. Names that lead nowhere are passed over; raises LinkBroken if nothing is left."""
+        async with asyncio.TaskGroup() as tasks:
+            # All at once: names that cannot be looked up cost their time once, whatever their number.
+            lookups = [tasks.create_task(_resolve(address)) for address in self._configured]
+        resolved = [lookup.result() for lookup in lookups]
+        targets = [target for each in resolved for target in each.targets]
+        if not targets:
+            raise LinkBroken(" ".join(each.problem for each in resolved))
         return targets[turn % len(targets)]
 
 
-async def _resolve(name: str) -> list[str]:
+async def _resolve(address: str) -> _Resolved:
+    if not address.startswith(_DNS):
+        return _Resolved([address])
+    name = address.removeprefix(_DNS)
     host, _, port = name.rpartition(":")
     try:
         async with asyncio.timeout(_RESOLVE_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        raise LinkBroken(f"{name} was not resolved within {_RESOLVE_SECONDS:g} s.") from None
-    except OSError as error:
-        raise LinkBroken(f"{name} cannot be resolved: {error}") from None
+        return _Resolved([], f"{name} was not resolved within {_RESOLVE_SECONDS:g} s.")
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: a name that no lookup takes, as one with an empty part.
+        return _Resolved([], f"{name} cannot be resolved: {error}.")
     # In an order that does not change from turn to turn.
-    return sorted({_target(family, address[:2]) for family, _, _, _, address in found})
+    return _Resolved(sorted({_target(family, address[:2]) for family, _, _, _, address in found}))
 
 
 def _target(family: int, address: tuple[object, ...]) -> str:

@@ -4,10 +4,10 @@ import datetime
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import DecodeError
 
-from executor.ports import Downlink, Hello, Progress, Uplink, Welcome
+from executor.ports import Downlink, Hello, Permit, Progress, Uplink, Welcome
 from executor.work import (
     Assignment,
     AttemptId,
@@ -32,6 +32,7 @@ def requests(message: Uplink) -> Iterator[pb.WorkRequest]:
     """Return the messages that carry it all: one, unless the outcomes need more."""
     request = pb.WorkRequest(
         accepted=_refs(message.accepted),
+        ready=_refs(message.ready),
         progress=[_progress(progress) for progress in message.progress],
         withdrawn=_refs(message.withdrawn),
     )
@@ -59,6 +60,7 @@ def downlink(message: pb.WorkResponse) -> Downlink:
     return Downlink(
         welcome=_welcome(message.welcome) if message.HasField("welcome") else None,
         assignments=[_assignment(assignment) for assignment in message.assignments],
+        permits=[Permit(_attempt_id(permit.ref), _span(permit.validity)) for permit in message.permits],
         acknowledged=_attempt_ids(message.outcome_acks),
         cancels=_attempt_ids(message.cancels),
         withdraws=_attempt_ids(message.withdraws),
@@ -130,8 +132,9 @@ def _put_verdict(message: pb.Outcome, verdict: Verdict) -> None:
             message.failed.raw_answer = _text(verdict.raw_answer)
             if verdict.retry_after is not None:
                 message.failed.retry_after.FromTimedelta(verdict.retry_after)
-        case Throttled(message=words, retry_after=retry_after):
+        case Throttled(message=words, retry_after=retry_after, lane_stop=lane_stop):
             message.throttled.message = _text(words)
+            message.throttled.lane_stop = _text(lane_stop)
             if retry_after is not None:
                 message.throttled.retry_after.FromTimedelta(retry_after)
         case Released(message=words):
@@ -143,7 +146,7 @@ def _put_verdict(message: pb.Outcome, verdict: Verdict) -> None:
 def _welcome(message: pb.Welcome) -> Welcome:
     return Welcome(
         session=message.session,
-        heartbeat_interval=message.heartbeat_interval.ToTimedelta(),
+        heartbeat_interval=_span(message.heartbeat_interval),
         superseded=_attempt_ids(message.superseded),
     )
 
@@ -160,8 +163,10 @@ def _assignment(message: pb.Assignment) -> Assignment:
         images=tuple(ImageRef(sha256=image.sha256, mime_type=image.mime_type) for image in spec.images),
         inline_images={image.sha256: image.data for image in message.images},
         generation=_generation(spec.generation) if spec.HasField("generation") else Generation(),
-        timeout=datetime.timedelta(seconds=message.timeout.seconds, microseconds=message.timeout.nanos // 1000),
+        timeout=_span(message.timeout),
         traceparent=message.traceparent,
+        permit_required=message.permit_required,
+        start_within=_span(message.start_within) if message.HasField("start_within") else None,
     )
 
 
@@ -178,6 +183,10 @@ def _generation(message: job_pb2.Generation) -> Generation:
 def _text(words: str) -> str:
     """Return what protobuf takes: a provider's words may hold half of a surrogate pair."""
     return words if words.isascii() else words.encode(errors="replace").decode()
+
+
+def _span(duration: duration_pb2.Duration) -> datetime.timedelta:
+    return datetime.timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)
 
 
 def _timestamp(time: datetime.datetime) -> timestamp_pb2.Timestamp:

@@ -1,5 +1,6 @@
 """The spool's files: appended to in batches, deleted as soon as nothing in them is needed. Everything here blocks."""
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class SpoolFiles:
         self._max_segment_bytes = max_segment_bytes
         self._own: BootFolder | None = None
         self._segments: list[_Segment] = []
+        # Told of once.
+        self._unreadable: set[Path] = set()
         self._current: _Segment | None = None
         self._file = -1
         self._size = 0
@@ -60,7 +63,7 @@ class SpoolFiles:
         with folders.nobody_else_looks(self._root):
             if self._own is None:
                 self._own = folders.make(self._root, self._boot)
-            return [record for folder in folders.ownerless(self._root) for record in self._adopt(folder)]
+            return [record for path in sorted(self._root.iterdir()) for record in self._adopt(path)]
 
     def append(self, records: Sequence[tuple[AttemptId, bytes]]) -> None:
         """Keep records; they are durable when this returns. After an error none of them is kept for sure."""
@@ -101,22 +104,40 @@ class SpoolFiles:
                 folder.let_go()
         self._segments = []
 
-    def _adopt(self, folder: BootFolder) -> list[bytes]:
+    def _adopt(self, path: Path) -> list[bytes]:
+        """Take over what a dead boot left behind, if the directory is that, and return its records."""
         try:
-            segments = [_Segment(path, folder) for path in folder.segments()]
+            folder = folders.hold_ownerless(path)
+        except OSError as error:
+            self._note_unreadable(path, error)
+            return []
+        if folder is None:
+            return []
+        try:
+            segments = [_Segment(each, folder) for each in folder.segments()]
             records = [record for segment in segments for record in self._read(segment)]
         except OSError as error:
-            # What cannot be read must not keep this boot from its own work; the next one may try again.
-            _log.error("spool_unreadable", folder=str(folder.path), error=str(error))
+            self._note_unreadable(path, error)
             folder.let_go()
             return []
-        _log.info("spool_adopted", folder=folder.path.name, outcomes=len(records))
-        if segments:
-            self._segments += segments
-            self._delete_unneeded()
-        else:
-            folder.remove()
+        _log.info("spool_adopted", folder=path.name, outcomes=len(records))
+        self._keep_adopted(folder, segments)
         return records
+
+    def _keep_adopted(self, folder: BootFolder, segments: Sequence[_Segment]) -> None:
+        if not segments:
+            folder.remove()
+            return
+        self._segments += segments
+        # What cannot be deleted now is tried again after the next acknowledgement.
+        with contextlib.suppress(OSError):
+            self._delete_unneeded()
+
+    def _note_unreadable(self, path: Path, error: OSError) -> None:
+        """What cannot be read must not keep this boot from its own work; the next one may try again."""
+        if path not in self._unreadable:
+            self._unreadable.add(path)
+            _log.error("spool_unreadable", folder=str(path), error=str(error))
 
     def _read(self, segment: _Segment) -> list[bytes]:
         payloads, torn = parse(segment.path.read_bytes())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _LOCK = "lock"
-_SEGMENTS = "*.log"
+_SEGMENT = ".log"
 
 
 class BootFolder:
@@ -24,11 +24,11 @@ class BootFolder:
 
     def segments(self) -> list[Path]:
         """Return the segments, oldest first. Raises OSError."""
-        return sorted(self.path.glob(_SEGMENTS))
+        return sorted(path for path in self.path.iterdir() if path.suffix == _SEGMENT)
 
     def new_segment(self, number: int) -> Path:
         """Return the path of a segment that does not exist yet; numbers rise."""
-        return self.path / f"{number:06}.log"
+        return self.path / f"{number:06}{_SEGMENT}"
 
     def sync(self) -> None:
         """Make the names in the directory durable. Raises OSError."""
@@ -72,13 +72,14 @@ def make(root: Path, name: str) -> BootFolder:
     return folder
 
 
-def ownerless(root: Path) -> Iterator[BootFolder]:
-    """Hold, one by one, the directories of boots that live no more. Raises OSError."""
-    for path in sorted(root.iterdir()):
-        if path.is_dir():
-            folder = _hold(path)
-            if folder is not None:
-                yield folder
+def hold_ownerless(path: Path) -> BootFolder | None:
+    """Hold the directory of a boot that lives no more; None if the path is not that. Raises OSError."""
+    return _hold(path) if path.is_dir() and _is_of_a_boot(path) else None
+
+
+def _is_of_a_boot(path: Path) -> bool:
+    """Return whether a boot has made it, not a file system, as lost+found, or a person."""
+    return any(each.name == _LOCK or each.suffix == _SEGMENT for each in path.iterdir())
 
 
 def _hold(path: Path) -> BootFolder | None:
@@ -88,4 +89,7 @@ def _hold(path: Path) -> BootFolder | None:
     except BlockingIOError:
         os.close(lock)
         return None
+    except OSError:
+        os.close(lock)
+        raise
     return BootFolder(path, lock)

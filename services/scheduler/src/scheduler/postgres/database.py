@@ -27,7 +27,7 @@ _SERVER_SETTINGS = {
     "jit": "off",
 }
 
-_UNAVAILABLE = (
+UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
@@ -56,9 +56,10 @@ class PoolSettings:
 
 
 class Database:
-    """A pool of connections. Some are kept for dispatch and completion, so that no flood of reads stalls them."""
+    """A pool of connections, and what all statements share. Some are kept for dispatch and completion, so that no flood of reads stalls them."""
 
-    def __init__(self, pool: asyncpg.Pool, *, max_size: int, clock: Clock) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, max_size: int, clock: Clock, result_lifetime: datetime.timedelta) -> None:
+        self.result_lifetime = result_lifetime
         self._pool = pool
         self._unreserved = asyncio.Semaphore(max(1, max_size - 3))
         self._clock = clock
@@ -104,7 +105,7 @@ class Database:
         try:
             async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
                 yield connection
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             raise StoreUnavailable(f"The database is away: {error or type(error).__name__}") from error
 
 
@@ -116,8 +117,10 @@ class Queries:
 
 
 @contextlib.asynccontextmanager
-async def open_database(url: str, *, settings: PoolSettings, clock: Clock) -> AsyncIterator[Database]:
-    """Open the pool. Raises StoreUnavailable if the database does not answer."""
+async def open_database(
+    url: str, *, settings: PoolSettings, clock: Clock, result_lifetime: datetime.timedelta
+) -> AsyncIterator[Database]:
+    """Open the pool; a result answers identical requests for its lifetime. Raises StoreUnavailable if it does not answer."""
     try:
         pool = await asyncpg.create_pool(
             url,
@@ -128,10 +131,10 @@ async def open_database(url: str, *, settings: PoolSettings, clock: Clock) -> As
             command_timeout=_STATEMENT_MS / 1000 + 1,
             server_settings=_SERVER_SETTINGS,
         )
-    except _UNAVAILABLE as error:
+    except UNAVAILABLE as error:
         raise StoreUnavailable(f"The database is away: {error or type(error).__name__}") from error
     try:
-        yield Database(pool, max_size=settings.max_size, clock=clock)
+        yield Database(pool, max_size=settings.max_size, clock=clock, result_lifetime=result_lifetime)
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):

@@ -5,10 +5,11 @@ run.
 """
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from scheduler.ports import AttemptId, ExecutorInfo, Registration, RunningJob
 from scheduler.postgres.database import Queries
+from scheduler.postgres.running import COLUMNS, running_jobs
+from scheduler.records import AttemptId, ExecutorInfo, Registration, RunningJob
 
 _REGISTER = """
 INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, session, connect_time, last_seen)
@@ -19,15 +20,27 @@ SET host = excluded.host, version = excluded.version, capacity = excluded.capaci
 RETURNING session
 """
 
-# An attempt returned to the queue by a rescue keeps its executor_id, but is not in state 3 any more.
-_KEEP_HELD = """
-UPDATE queue q SET session = $4
-FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
-WHERE q.job_id = h.job_id AND q.attempt = h.attempt AND q.state = 3 AND q.executor_id = $3
-RETURNING q.job_id, q.attempt, q.lane, q.retry_count, q.max_retries
-"""
+# Rows are locked in the order of seq, as everywhere. One whose loss put it back into the queue is taken back while it
+# only waits there: nobody else has begun it.
+_KEEP_HELD = (
+    """
+WITH locked AS MATERIALIZED (
+    SELECT q.job_id FROM queue q JOIN unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
+      ON q.job_id = h.job_id AND q.attempt = h.attempt
+    WHERE q.executor_id = $3 AND (q.state = 3 OR (q.state = 2 AND q.leader IS NULL AND EXISTS (
+        SELECT 1 FROM attempts a WHERE a.job_id = q.job_id AND a.attempt = q.attempt AND a.outcome = 5)))
+    ORDER BY q.seq FOR UPDATE OF q
+)
+UPDATE queue q
+SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_time, q.attempt_time), state = 3
+FROM locked WHERE q.job_id = locked.job_id
+RETURNING """  # noqa: S608 - our own columns
+    + COLUMNS
+)
 
-_ORPHANED = "SELECT job_id, attempt FROM queue WHERE state = 3 AND executor_id = $1 AND session < $2"
+_ORPHANED = "SELECT " + COLUMNS + " FROM queue q WHERE q.state = 3 AND q.executor_id = $1 AND q.session < $2"  # noqa: S608 - our own columns
+
+_RUNNING_ON = "SELECT " + COLUMNS + " FROM queue q WHERE q.state = 3 AND q.executor_id = $1 AND q.session = $2"  # noqa: S608 - our own columns
 
 _DECLARE_LOST = """
 UPDATE executors SET lost_session = session
@@ -36,11 +49,14 @@ WHERE last_seen <= now() - $1::interval AND lost_session < session
 
 # Also of sessions declared lost earlier: a claim may have been under way meanwhile, or the rescuer died half-way.
 # And of sessions before the current one: a hello takes along all that is held, what a late claim left is nobody's.
-_RUNNING_ON_LOST = """
-SELECT q.job_id, q.attempt
+_RUNNING_ON_LOST = (
+    "SELECT "
+    + COLUMNS
+    + """
 FROM queue q JOIN executors e ON e.executor_id = q.executor_id
 WHERE q.state = 3 AND (q.session <= e.lost_session OR q.session < e.session)
 """
+)
 
 
 class Executors(Queries):
@@ -66,13 +82,8 @@ class Executors(Queries):
             orphaned = await connection.fetch(_ORPHANED, executor.executor_id, session)
         return Registration(
             session=session,
-            held={
-                AttemptId(str(row["job_id"]), row["attempt"]): RunningJob(
-                    row["lane"], row["retry_count"], row["max_retries"]
-                )
-                for row in kept
-            },
-            orphaned={AttemptId(str(row["job_id"]), row["attempt"]) for row in orphaned},
+            held=running_jobs(kept),
+            orphaned=running_jobs(orphaned),
         )
 
     async def touch(self, executor_id: str, session: int) -> bool:
@@ -85,11 +96,15 @@ class Executors(Queries):
             )
         return bool(status == "UPDATE 1")
 
-    async def declare_lost(self, silent_for: datetime.timedelta) -> Collection[AttemptId]:
+    async def declare_lost(self, silent_for: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
         async with self._database.reserved() as connection:
             await connection.execute(_DECLARE_LOST, silent_for)
             rows = await connection.fetch(_RUNNING_ON_LOST)
-        return {AttemptId(str(row["job_id"]), row["attempt"]) for row in rows}
+        return running_jobs(rows)
+
+    async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
+        async with self._database.reserved() as connection:
+            return running_jobs(await connection.fetch(_RUNNING_ON, executor_id, session))
 
     async def served_lanes(self, seen_within: datetime.timedelta) -> Collection[str]:
         async with self._database.reserved() as connection:

@@ -1,48 +1,23 @@
 """Writes what became of attempts. See ports.OutcomeStore."""
 
 import datetime
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from scheduler.jobs import JobState, Stage, Usage
-from scheduler.ports import AttemptId, AttemptRecord, FinalRecord, ReturnRecord, RunningJob
+import asyncpg
+
+from scheduler.jobs import JobError, JobState, Stage, Usage
 from scheduler.postgres.database import Queries
+from scheduler.postgres.running import COLUMNS, running_jobs
+from scheduler.records import AttemptId, AttemptRecord, Ended, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
 
-# Rows are locked in the order of seq, as everywhere, so that two batches cannot deadlock. A success needs no more
-# than a job that is not final; anything else needs its attempt to be the running one.
 _FINISH = """
-WITH o AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
-        $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::smallint[], $15::text[])
-        AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
-            model_version, stage_seconds, paid, raw_answer, state, output_json)
-), locked AS MATERIALIZED (
-    SELECT q.job_id FROM queue q JOIN o ON q.job_id = o.job_id
-    WHERE (q.attempt = o.attempt AND q.state = 3) OR (o.state = 4 AND o.attempt BETWEEN 1 AND q.attempt)
-    ORDER BY q.seq FOR UPDATE OF q
-), gone AS (
-    DELETE FROM queue q USING locked WHERE q.job_id = locked.job_id
-    RETURNING q.job_id, q.step, q.retry_count, q.executor_id, q.start_time, q.attempt_time
-), ended AS (
-    INSERT INTO results (job_id, state, step, attempt, retry_count, executor_id, start_time, finish_time, output_json,
-        error_kind, error_message, error_retryable)
-    SELECT o.job_id, o.state, g.step, o.attempt, g.retry_count, g.executor_id, g.start_time, o.finish_time,
-        o.output_json, o.error_kind, o.error_message, o.error_retryable
-    FROM gone g JOIN o ON o.job_id = g.job_id
-), attempted AS (
-    INSERT INTO attempts AS a (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
-        error_message, error_retryable, usage, cost_usd, model_version, stage_seconds, paid, raw_answer)
-    SELECT o.job_id, o.attempt, g.step, g.executor_id, coalesce(g.attempt_time, o.finish_time), o.finish_time,
-        o.outcome, o.error_kind, o.error_message, o.error_retryable, o.usage::bigint[], o.cost_usd, o.model_version,
-        o.stage_seconds::float8[], o.paid, o.raw_answer
-    FROM gone g JOIN o ON o.job_id = g.job_id
-    ON CONFLICT (job_id, attempt) DO UPDATE
-    SET finish_time = excluded.finish_time, outcome = excluded.outcome, error_kind = excluded.error_kind,
-        error_message = excluded.error_message, error_retryable = excluded.error_retryable, usage = excluded.usage,
-        cost_usd = excluded.cost_usd, model_version = excluded.model_version,
-        stage_seconds = excluded.stage_seconds, paid = excluded.paid, raw_answer = excluded.raw_answer
-)
-SELECT o.job_id, o.attempt FROM gone g JOIN o ON o.job_id = g.job_id
+SELECT * FROM finish_jobs($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
+    $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::smallint[], $15::text[],
+    $16::text[], $17::text[], $18::boolean[], $19::bigint[], $20::interval)
 """
+
+# 6 is CANCELLED.
+_CANCEL = "SELECT * FROM end_waiting($1::uuid[], $2, 6::smallint)"
 
 _GIVE_BACK = """
 WITH o AS MATERIALIZED (
@@ -51,28 +26,58 @@ WITH o AS MATERIALIZED (
         AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
             model_version, stage_seconds, paid, raw_answer)
 ), back AS MATERIALIZED (
-    SELECT * FROM give_back($1::uuid[], $2::int[], $14::boolean[], $12::boolean[], $15::timestamptz[])
+    SELECT * FROM give_back($1::uuid[], $2::int[], $14::boolean[], $12::boolean[], $15::timestamptz[], $16::boolean[],
+        $17::bigint[])
 ), attempted AS (
-    INSERT INTO attempts (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
+    INSERT INTO attempts AS a (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
         error_message, error_retryable, usage, cost_usd, model_version, stage_seconds, paid, raw_answer)
     SELECT o.job_id, o.attempt, b.step, b.executor_id, b.attempt_time, o.finish_time, o.outcome, o.error_kind,
         o.error_message, o.error_retryable, o.usage::bigint[], o.cost_usd, o.model_version,
         o.stage_seconds::float8[], o.paid, o.raw_answer
     FROM back b JOIN o ON o.job_id = b.job_id
+    -- There is a row already where the attempt was given up once, and taken back.
+    ON CONFLICT (job_id, attempt) DO UPDATE SET finish_time = excluded.finish_time, outcome = excluded.outcome,
+        error_kind = excluded.error_kind, error_message = excluded.error_message,
+        error_retryable = excluded.error_retryable, usage = excluded.usage, cost_usd = excluded.cost_usd,
+        model_version = excluded.model_version, stage_seconds = excluded.stage_seconds, paid = excluded.paid,
+        raw_answer = excluded.raw_answer
 )
 SELECT job_id, attempt FROM back
 """
 
-_FIND_RUNNING = """
-SELECT q.job_id, q.attempt, q.lane, q.retry_count, q.max_retries
+# What an attempt cost whose job needed it no longer: 5 is LOST, 6 CANCELLED.
+_NOTE_LATE = """
+UPDATE attempts AS a SET finish_time = o.finish_time, outcome = o.outcome, error_kind = o.error_kind,
+    error_message = o.error_message, error_retryable = o.error_retryable, usage = o.usage::bigint[],
+    cost_usd = o.cost_usd, model_version = o.model_version, stage_seconds = o.stage_seconds::float8[], paid = o.paid,
+    raw_answer = o.raw_answer
+FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
+    $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[])
+    AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
+        model_version, stage_seconds, paid, raw_answer)
+WHERE a.job_id = o.job_id AND a.attempt = o.attempt AND a.outcome IN (5, 6)
+"""
+
+_FIND_RUNNING = (
+    "SELECT "
+    + COLUMNS
+    + """
 FROM queue q JOIN unnest($1::uuid[], $2::int[]) AS w (job_id, attempt) ON q.job_id = w.job_id AND q.attempt = w.attempt
 WHERE q.state = 3
 """
+)
 
+# Locked in the order of seq, as everywhere.
 _NOTE_STAGES = """
+WITH n AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[])
+        AS n (job_id, attempt, stage, stage_time)
+), locked AS MATERIALIZED (
+    SELECT q.job_id FROM queue q JOIN n ON q.job_id = n.job_id AND q.attempt = n.attempt
+    WHERE q.state = 3 ORDER BY q.seq FOR UPDATE OF q
+)
 UPDATE queue q SET stage = n.stage, stage_time = n.stage_time
-FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[]) AS n (job_id, attempt, stage, stage_time)
-WHERE q.job_id = n.job_id AND q.attempt = n.attempt AND q.state = 3
+FROM n JOIN locked USING (job_id) WHERE q.job_id = n.job_id
 """
 
 
@@ -82,22 +87,27 @@ class Outcomes(Queries):
     async def find_running(self, attempts: Collection[AttemptId]) -> Mapping[AttemptId, RunningJob]:
         async with self._database.reserved() as connection:
             rows = await connection.fetch(_FIND_RUNNING, *_ids(attempts))
-        return {
-            AttemptId(str(row["job_id"]), row["attempt"]): RunningJob(
-                row["lane"], row["retry_count"], row["max_retries"]
-            )
-            for row in rows
-        }
+        return running_jobs(rows)
 
-    async def finish(self, finals: Sequence[FinalRecord]) -> Collection[AttemptId]:
+    async def finish(self, finals: Sequence[FinalRecord]) -> Ended:
+        errors = [_job_error(final) for final in finals]
         async with self._database.reserved() as connection:
             rows = await connection.fetch(
                 _FINISH,
                 *_columns([final.record for final in finals]),
                 [final.state for final in finals],
                 [final.output_json if final.state is JobState.SUCCEEDED else None for final in finals],
+                [error.kind if error else None for error in errors],
+                [error.message if error else None for error in errors],
+                [error.retryable if error else None for error in errors],
+                [final.session for final in finals],
+                self._database.result_lifetime,
             )
-        return {AttemptId(str(row[0]), row[1]) for row in rows}
+        return _ended(rows)
+
+    async def cancel(self, client_id: str, job_ids: Collection[str]) -> Ended:
+        async with self._database.connection() as connection:
+            return _ended(await connection.fetch(_CANCEL, list(job_ids), client_id))
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
         async with self._database.reserved() as connection:
@@ -106,8 +116,14 @@ class Outcomes(Queries):
                 *_columns([back.record for back in returns]),
                 [back.charged for back in returns],
                 [back.due_time for back in returns],
+                [back.died_preparing for back in returns],
+                [back.session for back in returns],
             )
         return {AttemptId(str(row[0]), row[1]) for row in rows}
+
+    async def note_late(self, records: Sequence[AttemptRecord]) -> None:
+        async with self._database.reserved() as connection:
+            await connection.execute(_NOTE_LATE, *_columns(records))
 
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
         async with self._database.reserved() as connection:
@@ -117,6 +133,28 @@ class Outcomes(Queries):
                 [stage for stage, _ in stages.values()],
                 [time for _, time in stages.values()],
             )
+
+
+def _ended(rows: Iterable[asyncpg.Record]) -> Ended:
+    """Return what finish_jobs or end_waiting told, row by row."""
+    attempts: list[AttemptId] = []
+    changed: list[str] = []
+    to_stop: list[RunningAttempt] = []
+    for row in rows:
+        job_id = str(row["job_id"])
+        match row["what"]:
+            case "ended":
+                attempts.append(AttemptId(job_id, row["attempt"]))
+                changed.append(job_id)
+            case "changed":
+                changed.append(job_id)
+            case _:
+                to_stop.append(RunningAttempt(AttemptId(job_id, row["attempt"]), row["executor_id"], row["session"]))
+    return Ended(attempts=set(attempts), changed=changed, to_stop=to_stop)
+
+
+def _job_error(final: FinalRecord) -> JobError | None:
+    return (final.error or final.record.error) if final.state is JobState.FAILED else None
 
 
 def _ids(attempts: Collection[AttemptId]) -> tuple[list[str], list[int]]:

@@ -8,8 +8,8 @@ import asyncpg
 
 from scheduler import spec_json
 from scheduler.jobs import Attempt, AttemptOutcome, Job, JobError, JobState, Result, Stage, Usage
-from scheduler.ports import JobQuery
 from scheduler.postgres.database import Queries
+from scheduler.records import JobQuery
 
 # One statement sees a job either in the queue or in the results, never in neither.
 _COLUMNS = """
@@ -18,27 +18,40 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
     coalesce(q.retry_count, r.retry_count) AS retry_count, q.stage, q.stage_time,
     coalesce(q.start_time, r.start_time) AS start_time, r.finish_time, q.due_time,
     coalesce(q.executor_id, r.executor_id) AS executor_id, r.output_json, r.error_kind, r.error_message,
-    r.error_retryable, r.cached_from, a.model_version, a.usage, a.stage_seconds,
+    r.error_retryable, r.cached_from, a.model_version, a.usage, a.stage_seconds, q.leader, j.retried_from,
     (SELECT sum(cost_usd) FROM attempts s WHERE s.job_id = r.job_id) AS cost_usd
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id
 LEFT JOIN results r ON r.job_id = j.job_id
-LEFT JOIN attempts a ON a.job_id = r.job_id AND a.attempt = r.attempt
+LEFT JOIN attempts a ON a.job_id = coalesce(r.cached_from, r.job_id)
+    -- 1 is SUCCEEDED: of another job only the attempt that gave the result matters.
+    AND CASE WHEN r.cached_from IS NULL THEN a.attempt = r.attempt ELSE a.outcome = 1 END
 """
 
 _GET = _COLUMNS + "WHERE j.client_id = $1 AND j.job_id = ANY ($2::uuid[])"
 
-# With a user the history index gives the order, without one the partitions' primary keys do.
-_LIST = (
-    _COLUMNS
-    + """
+_FILTER = """
 WHERE j.client_id = $1 AND ($2 = '' OR j.user_id = $2) AND ($3::uuid IS NULL OR j.job_id < $3)
   AND (cardinality($4::smallint[]) = 0 OR coalesce(r.state, q.state) = ANY ($4)) AND j.labels @> $5::jsonb
-ORDER BY j.job_id DESC LIMIT $6
+  AND ($6 = '' OR coalesce(q.lane, 'gemini/' || (j.spec ->> 'model')) = $6)
+  AND ($7::timestamptz IS NULL OR j.create_time >= $7) AND ($8::timestamptz IS NULL OR j.create_time < $8)
+ORDER BY j.job_id DESC LIMIT $9
 """
-)
 
-_LIST_OF_USER = _LIST.replace("($2 = '' OR j.user_id = $2)", "j.user_id = $2")
+_IDS = """
+SELECT j.job_id FROM jobs j LEFT JOIN queue q ON q.job_id = j.job_id LEFT JOIN results r ON r.job_id = j.job_id
+"""
+
+
+def _of_user(statement: str) -> str:
+    """Return the statement for one user: the history index gives its order, without one the primary keys do."""
+    return statement.replace("($2 = '' OR j.user_id = $2)", "j.user_id = $2")
+
+
+_LIST = _COLUMNS + _FILTER
+_LIST_OF_USER = _of_user(_LIST)
+_LIST_IDS = _IDS + _FILTER
+_LIST_IDS_OF_USER = _of_user(_LIST_IDS)
 
 _ATTEMPTS = "SELECT * FROM attempts WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id, attempt"
 
@@ -55,17 +68,31 @@ class Reading(Queries):
     async def list_jobs(
         self, client_id: str, query: JobQuery, *, before: str | None, limit: int, attempts: bool
     ) -> Sequence[Job]:
+        statement = _LIST_OF_USER if query.user_id else _LIST
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _LIST_OF_USER if query.user_id else _LIST,
-                client_id,
-                query.user_id,
-                before,
-                list(query.states),
-                json.dumps(dict(query.labels)),
-                limit,
-            )
+            rows = await connection.fetch(statement, *_parameters(client_id, query, before, limit))
             return await _jobs(connection, rows, attempts=attempts)
+
+    async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
+        statement = _LIST_IDS_OF_USER if query.user_id else _LIST_IDS
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, *_parameters(client_id, query, before, limit))
+        return [str(row["job_id"]) for row in rows]
+
+
+def _parameters(client_id: str, query: JobQuery, before: str | None, limit: int) -> tuple[object, ...]:
+    """Return the parameters of _FILTER."""
+    return (
+        client_id,
+        query.user_id,
+        before,
+        list(query.states),
+        json.dumps(dict(query.labels)),
+        query.lane,
+        query.from_time,
+        query.to_time,
+        limit,
+    )
 
 
 async def _jobs(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record], *, attempts: bool) -> Sequence[Job]:
@@ -93,6 +120,8 @@ def _job(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> Job:
         finish_time=row["finish_time"],
         next_attempt_time=row["due_time"] if state is JobState.SCHEDULED else None,
         executor_id=row["executor_id"] or "",
+        leader=str(row["leader"]) if row["leader"] else None,
+        retried_from=str(row["retried_from"]) if row["retried_from"] else None,
         result=_result(row) if state is JobState.SUCCEEDED else None,
         error=_error(row) if state is JobState.FAILED else None,
         attempts=attempts,
@@ -100,13 +129,14 @@ def _job(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> Job:
 
 
 def _result(row: asyncpg.Record) -> Result:
+    cached = row["cached_from"] is not None
     return Result(
         output_json=row["output_json"],
         model_version=row["model_version"] or "",
-        usage=_usage(row) or Usage(),
+        usage=Usage() if cached else _usage(row) or Usage(),
         cost_usd=row["cost_usd"] or 0.0,
-        cached=row["cached_from"] is not None,
-        stage_seconds=_stage_seconds(row),
+        cached=cached,
+        stage_seconds={} if cached else _stage_seconds(row),
     )
 
 

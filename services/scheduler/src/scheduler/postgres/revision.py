@@ -4,7 +4,7 @@ import asyncpg
 
 from scheduler.errors import WrongRevision
 
-NEEDED = "0001"
+NEEDED = "0002"
 """The newest migration; a test holds it to the migrations."""
 
 

@@ -1,6 +1,7 @@
 """The whole store on one pool."""
 
 import contextlib
+import datetime
 from collections.abc import AsyncIterator
 
 from runtime.clock import Clock
@@ -9,13 +10,28 @@ from scheduler.postgres import partitions, revision
 from scheduler.postgres.claims import Claims
 from scheduler.postgres.database import Database, PoolSettings, open_database
 from scheduler.postgres.executors import Executors
+from scheduler.postgres.lanes import Lanes
 from scheduler.postgres.outcomes import Outcomes
 from scheduler.postgres.reading import Reading
 from scheduler.postgres.submissions import Submissions
 
+# In small bites: nobody waits for it.
+_DROP_OLD = (
+    "DELETE FROM commands WHERE create_time < now() - interval '1 minute'",
+    """DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE create_time < now() - interval '25 hours' LIMIT 10000))""",
+    """DELETE FROM dedup WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM dedup WHERE expire_time < now() AND leader IS NULL LIMIT 10000 FOR UPDATE SKIP LOCKED))""",
+)
 
-class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors):
+
+class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors, Lanes):
     """Implements ports.Store; each base class one of its readers."""
+
+    @property
+    def database(self) -> Database:
+        """What it works on."""
+        return self._database
 
     @property
     def time(self) -> StoreClock:
@@ -23,11 +39,13 @@ class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors):
         return self._database
 
     async def maintain(self) -> None:
-        """Measure the time again, make the partitions of the coming days, log the pool. Worth a call each minute."""
+        """Measure the time again, make the partitions of the coming days, log the pool, drop what nobody asks for."""
         self._database.log_pool()
         await self._database.measure_time()
         async with self._database.reserved() as connection:
             await partitions.make_ahead(connection)
+            for statement in _DROP_OLD:
+                await connection.execute(statement)
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the database answers."""
@@ -36,14 +54,22 @@ class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors):
 
 
 @contextlib.asynccontextmanager
-async def open_store(url: str, *, clock: Clock, pool: PoolSettings | None = None) -> AsyncIterator[PostgresStore]:
-    """Open the store.
+async def open_store(
+    url: str,
+    *,
+    clock: Clock,
+    pool: PoolSettings | None = None,
+    result_lifetime: datetime.timedelta = datetime.timedelta(hours=1),
+) -> AsyncIterator[PostgresStore]:
+    """Open the store; a result answers identical requests for its lifetime.
 
     Raises:
         StoreUnavailable: The database does not answer.
         WrongRevision: It has another revision than this code needs.
     """
-    async with open_database(url, settings=pool or PoolSettings(), clock=clock) as database:
+    async with open_database(
+        url, settings=pool or PoolSettings(), clock=clock, result_lifetime=result_lifetime
+    ) as database:
         async with database.reserved() as connection:
             await revision.check(connection)
         store = PostgresStore(database)

@@ -10,23 +10,33 @@ from scheduler import spec_json
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import ImageRef, NewImage, NewJob
 from scheduler.postgres.database import Database, Queries
+from scheduler.postgres.dedup import ALONE, Place, find_places
+from scheduler.records import Accepted
 
 _IMAGE_LIFETIME = datetime.timedelta(hours=24)
 
-# The seq is drawn in the order of the call. No lane is locked: see the floors in claim_jobs.
+# The seq is drawn in the order of the call. No lane is locked: see the floors in claim_jobs. What a recent result
+# answers never enters the queue.
 _INSERT_JOBS = """
 WITH new AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[], $7::json[], $8::text[],
-        $9::smallint[], $10::smallint[]) WITH ORDINALITY
-        AS n (job_id, user_id, create_time, traceparent, labels, spec, lane, rank, max_retries, place)
+        $9::smallint[], $10::smallint[], $11::timestamptz[], $12::timestamptz[], $13::bytea[], $14::uuid[], $15::uuid[],
+        $16::uuid[]) WITH ORDINALITY
+        AS n (job_id, user_id, create_time, traceparent, labels, spec, lane, rank, max_retries, due_time, expire_time,
+            dedup_key, retried_from, leader, result, place)
 ), stored AS (
-    INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec)
-    SELECT job_id, $2, user_id, create_time, traceparent, labels, spec FROM new
+    INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec, retried_from)
+    SELECT job_id, $2, user_id, create_time, traceparent, labels, spec, retried_from FROM new
+), answered AS (
+    INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time, output_json)
+    SELECT n.job_id, r.state, 1, 0, 0, coalesce(r.cached_from, r.job_id), n.create_time, r.output_json
+    FROM new n JOIN results r ON r.job_id = n.result
 )
-INSERT INTO queue (job_id, lane, state, rank, seq, step, queued_time, attempt, retry_count, max_retries, paid_calls,
-    preparing_deaths)
-SELECT job_id, lane, 2, rank, nextval('queue_seq'), 1, create_time, 0, 0, max_retries, 0, 0
-FROM (SELECT * FROM new ORDER BY place) ordered
+INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
+    max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time)
+SELECT job_id, lane, CASE WHEN due_time IS NULL THEN 2 ELSE 1 END, rank, nextval('queue_seq'), 1, due_time, expire_time,
+    create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time
+FROM (SELECT * FROM new WHERE result IS NULL ORDER BY place) ordered
 """
 
 # Keys go in in order, so that two submissions of the same ids wait for each other instead of deadlocking; the second
@@ -89,19 +99,23 @@ class Submissions(Queries):
                 _IMAGE_LIFETIME,
             )
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
         async with self._database.connection() as connection:
             await self._know_lanes(connection, {job.spec.lane for job in jobs})
-            if not any(job.request_id for job in jobs):
-                await _insert(connection, client_id, jobs)
-                return [job.job_id for job in jobs]
+            if not any(job.request_id or job.dedup_key for job in jobs):
+                await _insert(connection, client_id, jobs, {})
+                return [Accepted(job_id=job.job_id) for job in jobs]
             async with connection.transaction():
                 owners = await _own_request_ids(connection, client_id, jobs)
-                ids = [owners.get(job.request_id, job.job_id) for job in jobs]
-                new = [job for job, job_id in zip(jobs, ids, strict=True) if job.job_id == job_id]
+                new = [job for job in jobs if owners.get(job.request_id, job.job_id) == job.job_id]
+                places = await find_places(connection, client_id, new)
                 if new:
-                    await _insert(connection, client_id, new)
-        return ids
+                    await _insert(connection, client_id, new, places)
+        return [_accepted(job, owners.get(job.request_id, job.job_id), places.get(job.job_id, ALONE)) for job in jobs]
+
+    async def raise_leader(self, job_id: str, rank: int) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("SELECT raise_jobs(ARRAY[$1::uuid], ARRAY[$2::smallint])", job_id, rank)
 
     async def _know_lanes(self, connection: asyncpg.Connection, lanes: set[str]) -> None:
         unknown = sorted(lanes - self._lanes)
@@ -112,7 +126,15 @@ class Submissions(Queries):
             self._lanes |= lanes
 
 
-async def _insert(connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]) -> None:
+def _accepted(job: NewJob, owner: str, place: Place) -> Accepted:
+    if owner != job.job_id:
+        return Accepted(job_id=owner, is_known=True)
+    return Accepted(job_id=job.job_id, is_cached=place.result is not None, leader=place.leader)
+
+
+async def _insert(
+    connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob], places: Mapping[str, Place]
+) -> None:
     await connection.execute(
         _INSERT_JOBS,
         [job.job_id for job in jobs],
@@ -125,11 +147,19 @@ async def _insert(connection: asyncpg.Connection, client_id: str, jobs: Sequence
         [job.spec.lane for job in jobs],
         [job.spec.priority for job in jobs],
         [job.spec.max_retries for job in jobs],
+        [job.due_time for job in jobs],
+        [job.spec.expire_time for job in jobs],
+        [job.dedup_key for job in jobs],
+        [job.retried_from for job in jobs],
+        [places.get(job.job_id, ALONE).leader for job in jobs],
+        [places.get(job.job_id, ALONE).result for job in jobs],
     )
 
 
 async def _own_request_ids(connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]) -> Mapping[str, str]:
     """Return the job that owns each request_id: one of these, or an older one."""
+    if not any(job.request_id for job in jobs):
+        return {}
     first: dict[str, NewJob] = {}
     for job in jobs:
         if job.request_id:

@@ -66,6 +66,11 @@ queue = Table(
     _time("stage_time", nullable=True),
     _time("start_time", nullable=True),
     _time("attempt_time", nullable=True),
+    # The same for identical requests of one client; null takes part in nothing.
+    Column("dedup_key", LargeBinary),
+    Column("rank_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    # The kinds of failure after which a follower became a leader.
+    Column("promoted_for", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Full pages would push every update to another page and bloat the table.
     postgresql_with={
         "fillfactor": 70,
@@ -82,6 +87,8 @@ Index(
     postgresql_where=text("state = 2 AND leader IS NULL"),
 )
 Index("queue_due_idx", queue.c.due_time, postgresql_where=text("state = 1"))
+Index("queue_leader_idx", queue.c.leader, postgresql_where=text("leader IS NOT NULL"))
+Index("queue_expire_idx", queue.c.expire_time, postgresql_where=text("expire_time IS NOT NULL AND state < 3"))
 Index("queue_running_idx", queue.c.executor_id, postgresql_where=text("state = 3"))
 
 jobs = Table(
@@ -184,6 +191,14 @@ lanes = Table(
     _time("breaker_open_until", nullable=True),
     Column("probe_job_id", Uuid),
     Column("probe_attempt", Integer),
+    # Raised by every change but that of the floors: changes are compare-and-set.
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # 429s in a row that named no time.
+    Column("throttles", Integer, nullable=False, server_default=text("0")),
+    Column("day", Date),
+    Column("day_count", BigInteger, nullable=False, server_default=text("0")),
+    # What was used lately: tokens of the last minute, dollars of the last ten.
+    Column("windows", JSON),
 )
 
 executors = Table(
@@ -214,11 +229,22 @@ commands = Table(
 dedup = Table(
     "dedup",
     metadata,
-    Column("client_id", Text, primary_key=True),
+    # Made of the client and the request, so that no key is shared between clients.
     Column("key", LargeBinary, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    # The job in flight that others of the key follow.
     Column("leader", Uuid),
+    # The job that last succeeded, and until when it answers.
     Column("result", Uuid),
-    _time("expire_time"),
+    _time("expire_time", nullable=True),
+)
+Index("dedup_expire_time_idx", dedup.c.expire_time)
+
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("is_on", Boolean, nullable=False),
 )
 
 idempotency_keys = Table(
@@ -230,6 +256,7 @@ idempotency_keys = Table(
     Column("job_id", Uuid, nullable=False),
     _time("create_time"),
 )
+Index("idempotency_keys_create_time_idx", idempotency_keys.c.create_time)
 
 usage_daily = Table(
     "usage_daily",

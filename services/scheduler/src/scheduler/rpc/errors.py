@@ -9,6 +9,7 @@ from runtime.rpc_errors import FieldViolation, RpcError
 from scheduler import errors
 
 _STORE_RETRY = datetime.timedelta(seconds=2)
+_CLOSED_RETRY = datetime.timedelta(seconds=30)
 _STOPPING_RETRY = datetime.timedelta(seconds=1)
 
 
@@ -16,7 +17,7 @@ _STOPPING_RETRY = datetime.timedelta(seconds=1)
 _DETAIL_BYTES = 4_000
 
 
-def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, one row an error
+def translate(error: Exception) -> RpcError | None:  # noqa: C901, PLR0911, PLR0912 - a table, one row an error
     """Return the status of a domain error, or None for anything else."""
     match error:
         case errors.InvalidRequest(violations=violations):
@@ -35,6 +36,34 @@ def translate(error: Exception) -> RpcError | None:  # noqa: PLR0911 - a table, 
         case errors.AnswerTooLarge(fitting=fitting):
             return RpcError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE", str(error), {"fitting": str(fitting)}
+            )
+        case errors.JobIsFinal(job_id=job_id, state=state):
+            return RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "JOB_IS_FINAL",
+                str(error),
+                {"job_id": job_id, "state": state.name},
+            )
+        case errors.JobIsNotFinal(job_id=job_id, state=state):
+            return RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "JOB_IS_NOT_FINAL",
+                str(error),
+                {"job_id": job_id, "state": state.name},
+            )
+        case errors.ImagesGone(job_id=job_id):
+            return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "IMAGES_GONE", str(error), {"job_id": job_id})
+        case errors.LaneNotFound(lane=lane):
+            return RpcError(grpc.StatusCode.NOT_FOUND, "LANE_NOT_FOUND", str(error), {"lane": lane})
+        case errors.NotAccepting():
+            return RpcError(grpc.StatusCode.UNAVAILABLE, "NOT_ACCEPTING", str(error), retry_after=_CLOSED_RETRY)
+        case errors.BreakerOpen(lane=lane, retry_after=retry_after):
+            return RpcError(
+                grpc.StatusCode.UNAVAILABLE,
+                "CIRCUIT_BREAKER_OPEN",
+                str(error),
+                {"lane": lane},
+                retry_after=retry_after,
             )
         case errors.ImageNotAssigned():
             return RpcError(grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_ASSIGNED", str(error))

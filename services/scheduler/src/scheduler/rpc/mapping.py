@@ -3,7 +3,6 @@
 import datetime
 import json
 from collections.abc import Collection, Mapping
-from typing import Literal
 
 from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
 
@@ -12,18 +11,19 @@ from scheduler.jobs import Attempt, Generation, ImageRef, Job, JobError, JobSpec
 from scheduler.validation import ImageDraft, SpecDraft
 from visionjobs.v1 import job_pb2
 
-# Set by a caller, but not served yet: refused with their path.
-_UNSUPPORTED: tuple[Literal["schedule_time", "expire_time", "post_process"], ...] = (
-    "schedule_time",
-    "expire_time",
-    "post_process",
-)
-
 
 def spec_draft(spec: job_pb2.JobSpec) -> SpecDraft:
     """Return the spec as it was sent; nothing is checked."""
     schema = spec.WhichOneof("schema")
     generation = spec.generation
+    refused = {"post_process": "is not supported yet"} if spec.HasField("post_process") else {}
+    times: dict[str, datetime.datetime] = {}
+    for name in ("schedule_time", "expire_time"):
+        try:
+            if spec.HasField(name):
+                times[name] = time(getattr(spec, name))
+        except ValueError as error:
+            refused[name] = str(error)
     return SpecDraft(
         user_id=spec.user_id,
         images=tuple(_image_draft(image) for image in spec.images),
@@ -45,7 +45,9 @@ def spec_draft(spec: job_pb2.JobSpec) -> SpecDraft:
         ),
         cache=spec.cache,
         fail_fast=spec.fail_fast,
-        unsupported=[name for name in _UNSUPPORTED if spec.HasField(name)],
+        schedule_time=times.get("schedule_time"),
+        expire_time=times.get("expire_time"),
+        refused=refused,
     )
 
 
@@ -59,9 +61,10 @@ def job_to_proto(job: Job, *, full: bool) -> job_pb2.Job:
     message.retry_count = job.retry_count
     message.executor_id = job.executor_id
     message.trace_id = trace_id_of(job.traceparent)
+    message.retried_from = job.retried_from or ""
     if job.stage is not None:
         message.stage = stage_to_proto(job.stage)
-        _set_time(message.stage_start_time, job.stage_start_time)
+        set_time(message.stage_start_time, job.stage_start_time)
     if job.wait is not None:
         message.wait.CopyFrom(_wait_to_proto(job.wait))
     if job.result is not None:
@@ -76,10 +79,10 @@ def job_to_proto(job: Job, *, full: bool) -> job_pb2.Job:
 def job_header(job: Job) -> job_pb2.Job:
     """Return id, state and times only."""
     message = job_pb2.Job(job_id=job.job_id, state=job_pb2.JobState.ValueType(job.state))
-    _set_time(message.create_time, job.create_time)
-    _set_time(message.start_time, job.start_time)
-    _set_time(message.finish_time, job.finish_time)
-    _set_time(message.next_attempt_time, job.next_attempt_time)
+    set_time(message.create_time, job.create_time)
+    set_time(message.start_time, job.start_time)
+    set_time(message.finish_time, job.finish_time)
+    set_time(message.next_attempt_time, job.next_attempt_time)
     return message
 
 
@@ -96,6 +99,8 @@ def spec_to_proto(spec: JobSpec, *, full: bool) -> job_pb2.JobSpec:
         fail_fast=spec.fail_fast,
     )
     message.timeout.FromTimedelta(spec.timeout)
+    set_time(message.schedule_time, spec.schedule_time)
+    set_time(message.expire_time, spec.expire_time)
     if spec.generation != Generation():
         message.generation.CopyFrom(generation_to_proto(spec.generation))
     if full:
@@ -182,7 +187,7 @@ def generation_to_proto(generation: Generation) -> job_pb2.Generation:
 
 def _wait_to_proto(wait: Wait) -> job_pb2.Wait:
     message = job_pb2.Wait(reason=job_pb2.WaitReason.ValueType(wait.reason), message=wait.message)
-    _set_time(message.until_time, wait.until_time)
+    set_time(message.until_time, wait.until_time)
     return message
 
 
@@ -213,8 +218,8 @@ def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
         model_version=attempt.model_version,
         stage_durations=_durations(attempt.stage_seconds),
     )
-    _set_time(message.start_time, attempt.start_time)
-    _set_time(message.finish_time, attempt.finish_time)
+    set_time(message.start_time, attempt.start_time)
+    set_time(message.finish_time, attempt.finish_time)
     return message
 
 
@@ -238,6 +243,14 @@ def _durations(seconds: Mapping[Stage, float]) -> list[job_pb2.StageDuration]:
     ]
 
 
+def time(stamp: timestamp_pb2.Timestamp) -> datetime.datetime:
+    """Return the time. Raises ValueError for one that no calendar has."""
+    try:
+        return stamp.ToDatetime(tzinfo=datetime.UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a time") from None
+
+
 def _timedelta(duration: duration_pb2.Duration) -> datetime.timedelta:
     """Return the duration, rounded up; an invalid one becomes the largest, which no bound allows."""
     try:
@@ -247,6 +260,6 @@ def _timedelta(duration: duration_pb2.Duration) -> datetime.timedelta:
         return datetime.timedelta.max
 
 
-def _set_time(field: timestamp_pb2.Timestamp, time: datetime.datetime | None) -> None:
-    if time is not None:
-        field.FromDatetime(time)
+def set_time(field: timestamp_pb2.Timestamp, moment: datetime.datetime | None) -> None:
+    if moment is not None:
+        field.FromDatetime(moment)

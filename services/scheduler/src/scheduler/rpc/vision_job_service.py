@@ -1,18 +1,19 @@
 """What other backends call."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
 from runtime.tracing import Tracing
+from scheduler.again import Again
+from scheduler.cancel import Cancel
 from scheduler.errors import AnswerTooLarge, InvalidRequest, Violation
 from scheduler.jobs import Job
-from scheduler.ports import JobQuery
 from scheduler.read import MAX_BATCH, MAX_WATCHED, Read, checked_ids, page_token
-from scheduler.rpc import mapping
+from scheduler.records import JobQuery
+from scheduler.rpc import filters, mapping
 from scheduler.submit import Submission, Submit
-from scheduler.validation import check_labels
 from scheduler.watch import Watch
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 from visionjobs.v1 import vision_job_service_pb2 as pb
@@ -30,10 +31,22 @@ _Context = Any
 class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
     """Maps requests to the use cases."""
 
-    def __init__(self, *, submit: Submit, read: Read, watch: Watch, tracing: Tracing, max_image_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        submit: Submit,
+        read: Read,
+        watch: Watch,
+        cancel: Cancel,
+        again: Again,
+        tracing: Tracing,
+        max_image_bytes: int,
+    ) -> None:
         self._submit = submit
         self._read = read
         self._watch = watch
+        self._cancel = cancel
+        self._again = again
         self._tracing = tracing
         self._max_image_bytes = max_image_bytes
 
@@ -82,7 +95,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: _Context) -> pb.ListJobsResponse:  # noqa: N802
         del context
         full = _is_full(request.view, default=False)
-        query = _query(request)
+        query = filters.list_filter(request)
         jobs, more = await self._read.page(
             _ANONYMOUS, query, page_size=request.page_size, page_token=request.page_token, attempts=full
         )
@@ -111,11 +124,38 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         async for change in self._watched(await self._watched_ids(request), full=full):
             yield pb.WatchJobsResponse(job=change)
 
+    async def CancelJob(self, request: pb.CancelJobRequest, context: _Context) -> pb.CancelJobResponse:  # noqa: N802
+        del context
+        job = await self._cancel.job(_ANONYMOUS, request.job_id)
+        return pb.CancelJobResponse(job=mapping.job_to_proto(job, full=True))
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: _Context) -> pb.RetryJobResponse:  # noqa: N802
+        with self._tracing.span("submit", self._parent(context), kind=SpanKind.SERVER) as span:
+            job_id, job = await self._again.job(
+                _ANONYMOUS, request.job_id, request_id=request.request_id, traceparent=span.traceparent
+            )
+        found = self._read.with_wait(job) if job else await self._read.job(_ANONYMOUS, job_id, attempts=True)
+        return pb.RetryJobResponse(job=mapping.job_to_proto(found, full=True))
+
+    async def CancelJobs(self, request: pb.CancelJobsRequest, context: _Context) -> pb.CancelJobsResponse:  # noqa: N802
+        del context
+        count = await self._cancel.jobs(_ANONYMOUS, filters.job_filter(request.filter), dry_run=request.dry_run)
+        return pb.CancelJobsResponse(count=count)
+
+    async def RetryJobs(self, request: pb.RetryJobsRequest, context: _Context) -> pb.RetryJobsResponse:  # noqa: N802
+        query = filters.job_filter(request.filter)
+        with self._tracing.span("submit", self._parent(context), kind=SpanKind.SERVER) as span:
+            count = await self._again.jobs(_ANONYMOUS, query, dry_run=request.dry_run, traceparent=span.traceparent)
+        return pb.RetryJobsResponse(count=count)
+
+    def _parent(self, context: _Context) -> str:
+        """Return the caller's trace, or a new one."""
+        return self._tracing.continue_or_begin(dict(context.invocation_metadata() or ()).get("traceparent"))
+
     async def _submitted(
         self, requests: Sequence[pb.SubmitJobRequest], context: _Context, *, path: str
     ) -> Sequence[Job]:
-        parent = self._tracing.continue_or_begin(dict(context.invocation_metadata() or ()).get("traceparent"))
-        with self._tracing.span("submit", parent, kind=SpanKind.SERVER) as span:
+        with self._tracing.span("submit", self._parent(context), kind=SpanKind.SERVER) as span:
             submissions = [
                 Submission(
                     draft=mapping.spec_draft(request.spec),
@@ -144,7 +184,11 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
             await self._read.jobs(_ANONYMOUS, ids)
             return ids
         jobs, _ = await self._read.page(
-            _ANONYMOUS, JobQuery(labels=_labels(request.labels)), page_size=MAX_WATCHED, page_token="", attempts=False
+            _ANONYMOUS,
+            JobQuery(labels=filters.labels(request.labels)),
+            page_size=MAX_WATCHED,
+            page_token="",
+            attempts=False,
         )
         return [job.job_id for job in jobs]
 
@@ -166,22 +210,6 @@ def _is_full(view: job_pb2.JobView.ValueType, *, default: bool) -> bool:
             return True
         case _:
             raise InvalidRequest([Violation("view", "is not a JobView")])
-
-
-def _query(request: pb.ListJobsRequest) -> JobQuery:
-    try:
-        states = mapping.states(request.states)
-    except ValueError:
-        raise InvalidRequest([Violation("states", "contains a value that is not a JobState")]) from None
-    if "\x00" in request.user_id:
-        raise InvalidRequest([Violation("user_id", "contains the character NUL")])
-    return JobQuery(user_id=request.user_id, states=states, labels=_labels(request.labels))
-
-
-def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    if violations := check_labels(labels, ""):
-        raise InvalidRequest(violations)
-    return dict(labels)
 
 
 def _fitting(jobs: Sequence[Job], *, full: bool) -> list[job_pb2.Job]:

@@ -3,14 +3,28 @@
 import datetime
 import re
 from collections.abc import Iterable, Iterator
+from typing import assert_never
 
 from google.protobuf import duration_pb2
 
 from scheduler.errors import ProtocolViolation
-from scheduler.fleet import Assignment, Credit, Downlink, HeartbeatEcho, OutcomeAck, Progress, Uplink, Welcome
+from scheduler.fleet import (
+    Assignment,
+    Credit,
+    Downlink,
+    Heartbeat,
+    HeartbeatEcho,
+    OutcomeAck,
+    Permit,
+    Progress,
+    Stop,
+    Uplink,
+    Welcome,
+    Withdraw,
+)
 from scheduler.job_ids import normalised
 from scheduler.jobs import Generation, JobError, JobSpec, Stage
-from scheduler.ports import AttemptId, ExecutorInfo
+from scheduler.records import AttemptId, ExecutorInfo
 from scheduler.rpc import mapping
 from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from visionjobs.v1 import executor_service_pb2 as pb
@@ -39,7 +53,7 @@ def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
         capacity=message.capacity,
         lanes=tuple(message.lanes),
     )
-    return info, [attempt_id(ref) for ref in message.held]
+    return info, _attempt_ids(message.held)
 
 
 def uplink(message: pb.WorkRequest) -> Uplink:
@@ -48,9 +62,12 @@ def uplink(message: pb.WorkRequest) -> Uplink:
         credit=Credit(max(0, message.credit.free_slots), message.credit.assignments_received)
         if message.HasField("credit")
         else None,
+        accepted=_attempt_ids(message.accepted),
+        ready=_attempt_ids(message.ready),
         progress=[_progress(progress) for progress in message.progress],
         outcomes=[_outcome(outcome) for outcome in message.outcomes],
-        heartbeat=message.heartbeat.number if message.HasField("heartbeat") else None,
+        withdrawn=_attempt_ids(message.withdrawn),
+        heartbeat=_heartbeat(message.heartbeat) if message.HasField("heartbeat") else None,
     )
 
 
@@ -63,19 +80,31 @@ def downlinks(items: Iterable[Downlink]) -> Iterator[pb.WorkResponse]:
             yield message
             message, size = pb.WorkResponse(), 0
         size += cost
-        match item:
-            case Assignment():
-                message.assignments.append(_assignment(item))
-            case OutcomeAck(attempt_id=attempt):
-                message.outcome_acks.append(_ref(attempt))
-            case HeartbeatEcho(number=number):
-                message.heartbeat.number = number
-            case Welcome():
-                message.welcome.session = item.session
-                message.welcome.heartbeat_interval.FromTimedelta(item.heartbeat_interval)
-                message.welcome.superseded.extend(_ref(attempt) for attempt in item.superseded)
+        _put(message, item)
     if size:
         yield message
+
+
+def _put(message: pb.WorkResponse, item: Downlink) -> None:
+    match item:
+        case Assignment():
+            message.assignments.append(_assignment(item))
+        case OutcomeAck(attempt_id=attempt):
+            message.outcome_acks.append(_ref(attempt))
+        case HeartbeatEcho(number=number):
+            message.heartbeat.number = number
+        case Permit(attempt_id=attempt, validity=validity):
+            message.permits.add(ref=_ref(attempt)).validity.FromTimedelta(validity)
+        case Stop(attempt_id=attempt):
+            message.cancels.append(_ref(attempt))
+        case Withdraw(attempt_id=attempt):
+            message.withdraws.append(_ref(attempt))
+        case Welcome():
+            message.welcome.session = item.session
+            message.welcome.heartbeat_interval.FromTimedelta(item.heartbeat_interval)
+            message.welcome.superseded.extend(_ref(attempt) for attempt in item.superseded)
+        case _:
+            assert_never(item)
 
 
 def attempt_id(ref: pb.AttemptRef) -> AttemptId:
@@ -84,6 +113,14 @@ def attempt_id(ref: pb.AttemptRef) -> AttemptId:
     if job_id is None or ref.attempt < 1:
         raise ProtocolViolation("An attempt needs a job id and a number from 1.")
     return AttemptId(job_id, ref.attempt)
+
+
+def _attempt_ids(refs: Iterable[pb.AttemptRef]) -> list[AttemptId]:
+    return [attempt_id(ref) for ref in refs]
+
+
+def _heartbeat(message: pb.Heartbeat) -> Heartbeat:
+    return Heartbeat(number=message.number, held=_attempt_ids(message.held) if message.lists_held else None)
 
 
 def _ref(attempt: AttemptId) -> pb.AttemptRef:
@@ -108,8 +145,11 @@ def _assignment(assignment: Assignment) -> pb.Assignment:
         spec=_work_spec(job.spec),
         images=[pb.InlineImage(sha256=sha256, data=data) for sha256, data in assignment.images.items()],
         traceparent=assignment.traceparent,
+        permit_required=job.permit_required,
     )
     message.timeout.FromTimedelta(job.spec.timeout)
+    if assignment.start_within is not None:
+        message.start_within.FromTimedelta(max(assignment.start_within, datetime.timedelta()))
     return message
 
 
@@ -167,7 +207,7 @@ def _verdict(message: pb.Outcome) -> Verdict:
         case "throttled":
             throttled = message.throttled
             after = _wait_time(throttled.retry_after) if throttled.HasField("retry_after") else None
-            return Throttled(message=_text(throttled.message), retry_after=after)
+            return Throttled(message=_text(throttled.message), retry_after=after, lane_stop=_text(throttled.lane_stop))
         case "released":
             return Released(message=_text(message.released.message))
         case _:

@@ -1,0 +1,1 @@
+"""Values to messages and back. The only package that knows what the messages look like."""

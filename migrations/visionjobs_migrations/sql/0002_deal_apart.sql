@@ -1,0 +1,31 @@
+-- Deals jobs over slots so that jobs that may have killed an executor never share one. Returns for each job the place
+-- of its slot in the round robin over the executors, null if none is left for it.
+CREATE FUNCTION deal_apart(p_ids uuid[], p_executors text[], p_credits int[]) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_free text[];
+    v_with_suspect text[];
+    v_places int[] := '{}';
+    v_place int;
+    v_job record;
+BEGIN
+    v_free := ARRAY(
+        SELECT e.id FROM unnest(p_executors, p_credits) WITH ORDINALITY AS e (id, credit, place)
+        CROSS JOIN LATERAL generate_series(1, e.credit) AS deal (round) ORDER BY deal.round, e.place);
+    v_with_suspect := ARRAY(SELECT q.executor_id FROM queue q WHERE q.state = 3 AND q.preparing_deaths > 0);
+    FOR v_job IN
+        SELECT q.preparing_deaths > 0 AS suspected
+        FROM unnest(p_ids) WITH ORDINALITY AS p (id, turn) JOIN queue q ON q.job_id = p.id ORDER BY p.turn
+    LOOP
+        SELECT min(f.place) INTO v_place
+        FROM unnest(v_free) WITH ORDINALITY AS f (id, place)
+        WHERE f.id IS NOT NULL AND NOT (v_job.suspected AND f.id = ANY (v_with_suspect));
+        IF v_place IS NOT NULL THEN
+            IF v_job.suspected THEN
+                v_with_suspect := v_with_suspect || v_free[v_place];
+            END IF;
+            v_free[v_place] := NULL;
+        END IF;
+        v_places := v_places || v_place;
+    END LOOP;
+    RETURN v_places;
+END $$;

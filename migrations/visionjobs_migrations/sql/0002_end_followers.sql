@@ -1,0 +1,72 @@
+-- Draws the consequences that the ends of jobs have for identical ones. p_promoted holds, by comma, the kinds of failure
+-- after which each job became a leader. Returns the followers that are in another state now.
+--
+-- A success answers all followers, and later submissions for p_lifetime. A failure that is not retryable ends them
+-- alike; so does a second one of the same kind. Otherwise the oldest follower leads from now on.
+--
+-- The caller has locked the lanes of all jobs that did not succeed, and the jobs themselves: a promoted follower lowers
+-- its lane's floor. Keys are locked in their order; a submission that follows one of these jobs holds its key until it
+-- has committed, so every follower is seen here.
+CREATE FUNCTION end_followers(
+    p_ids uuid[], p_keys bytea[], p_states smallint[], p_kinds text[], p_retryable boolean[], p_promoted text[],
+    p_lifetime interval
+) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+DECLARE
+    v_ended record;
+    v_oldest uuid;
+BEGIN
+    PERFORM 1 FROM dedup d WHERE d.key = ANY (p_keys) ORDER BY d.key FOR UPDATE;
+    UPDATE dedup d
+    SET leader = CASE WHEN d.leader = ANY (p_ids) THEN NULL ELSE d.leader END,
+        result = coalesce(e.success, d.result),
+        expire_time = CASE WHEN e.success IS NULL THEN d.expire_time ELSE now() + p_lifetime END
+    FROM (
+        SELECT u.key, (array_agg(u.id) FILTER (WHERE u.state = 4))[1] AS success
+        FROM unnest(p_ids, p_keys, p_states) AS u (id, key, state) WHERE u.key IS NOT NULL GROUP BY u.key
+    ) e
+    WHERE d.key = e.key;
+    -- A job that had to wait for a time did not take part; its result does.
+    INSERT INTO dedup (key, client_id, result, expire_time)
+    SELECT DISTINCT ON (u.key) u.key, j.client_id, u.id, now() + p_lifetime
+    FROM unnest(p_ids, p_keys, p_states) AS u (id, key, state) JOIN jobs j ON j.job_id = u.id
+    WHERE u.key IS NOT NULL AND u.state = 4 AND NOT EXISTS (SELECT 1 FROM dedup d WHERE d.key = u.key)
+    ORDER BY u.key
+    ON CONFLICT DO NOTHING;
+
+    FOR v_ended IN
+        SELECT u.* FROM unnest(p_ids, p_keys, p_states, p_kinds, p_retryable, p_promoted)
+            AS u (id, key, state, kind, retryable, promoted)
+        WHERE u.id IN (SELECT q.leader FROM queue q WHERE q.leader = ANY (p_ids))
+    LOOP
+        IF v_ended.state = 4 OR (v_ended.state = 5 AND NOT (
+            coalesce(v_ended.retryable, false) AND v_ended.kind <> ALL (string_to_array(v_ended.promoted, ','))
+        )) THEN
+            PERFORM 1 FROM queue q WHERE q.leader = v_ended.id ORDER BY q.seq FOR UPDATE;
+            RETURN QUERY
+            WITH gone AS (
+                DELETE FROM queue q WHERE q.leader = v_ended.id RETURNING q.job_id, q.step, q.retry_count
+            )
+            INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time, output_json,
+                error_kind, error_message, error_retryable)
+            SELECT g.job_id, r.state, g.step, 0, g.retry_count,
+                CASE WHEN r.state = 4 THEN coalesce(r.cached_from, r.job_id) END, r.finish_time, r.output_json,
+                r.error_kind, r.error_message, r.error_retryable
+            FROM gone g CROSS JOIN results r WHERE r.job_id = v_ended.id
+            RETURNING job_id;
+        ELSE
+            SELECT q.job_id INTO v_oldest FROM queue q WHERE q.leader = v_ended.id ORDER BY q.seq LIMIT 1;
+            UPDATE queue q
+            SET leader = NULL, queued_time = now(),
+                rank = (SELECT min(f.rank) FROM queue f WHERE f.leader = v_ended.id),
+                promoted_for = CASE WHEN v_ended.state = 5
+                    THEN string_to_array(v_ended.promoted, ',') || v_ended.kind
+                    ELSE string_to_array(v_ended.promoted, ',') END
+            WHERE q.job_id = v_oldest;
+            UPDATE queue q SET leader = v_oldest WHERE q.leader = v_ended.id;
+            UPDATE dedup d SET leader = v_oldest WHERE d.key = v_ended.key;
+            PERFORM lower_floors(ARRAY[v_oldest]);
+            RETURN NEXT v_oldest;
+        END IF;
+    END LOOP;
+    DELETE FROM dedup d WHERE d.key = ANY (p_keys) AND d.leader IS NULL AND d.result IS NULL;
+END $$;

@@ -1,0 +1,54 @@
+-- Ends jobs that are not final, without an outcome of theirs: CANCELLED, running or not, or EXPIRED while they wait.
+-- With p_client only that client's. Returns as finish_jobs: 'changed' jobs, and attempts 'to_stop'.
+CREATE FUNCTION end_waiting(p_ids uuid[], p_client text, p_state smallint)
+RETURNS TABLE (what text, job_id uuid, attempt int, executor_id text, session bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_ids uuid[];
+    v_keys bytea[];
+    v_promoted text[];
+    v_stop_ids uuid[];
+    v_stop_attempts int[];
+    v_stop_executors text[];
+    v_stop_sessions bigint[];
+BEGIN
+    PERFORM lock_lanes(p_ids);
+    WITH locked AS MATERIALIZED (
+        SELECT q.job_id FROM queue q
+        WHERE q.job_id = ANY (p_ids)
+          AND (p_client IS NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.job_id = q.job_id AND j.client_id = p_client))
+          AND (p_state = 6 OR (q.state < 3 AND q.expire_time <= now()))
+        ORDER BY q.seq FOR UPDATE OF q
+    ), gone AS (
+        DELETE FROM queue q USING locked WHERE q.job_id = locked.job_id
+        RETURNING q.job_id, q.step, q.attempt, q.retry_count, q.executor_id, q.session, q.state, q.start_time,
+            q.attempt_time, q.dedup_key, array_to_string(q.promoted_for, ',') AS promoted
+    ), ended AS (
+        INSERT INTO results (job_id, state, step, attempt, retry_count, executor_id, start_time, finish_time)
+        SELECT job_id, p_state, step, attempt, retry_count, executor_id, start_time, now() FROM gone
+    ), attempted AS (
+        -- 6 is CANCELLED; what the attempt cost is filled in when its executor tells it.
+        INSERT INTO attempts (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
+            error_message, error_retryable, cost_usd, model_version, stage_seconds, paid)
+        SELECT job_id, attempt, step, executor_id, coalesce(attempt_time, now()), now(), 6, 'CANCELLED',
+            'The job was cancelled.', false, 0, '', '{}', false
+        FROM gone WHERE state = 3
+        ON CONFLICT DO NOTHING
+    )
+    SELECT array_agg(job_id), array_agg(dedup_key), array_agg(promoted),
+        array_agg(job_id) FILTER (WHERE state = 3), array_agg(attempt) FILTER (WHERE state = 3),
+        array_agg(executor_id) FILTER (WHERE state = 3), array_agg(session) FILTER (WHERE state = 3)
+    INTO v_ids, v_keys, v_promoted, v_stop_ids, v_stop_attempts, v_stop_executors, v_stop_sessions
+    FROM gone;
+
+    RETURN QUERY SELECT 'changed', u.id, NULL::int, NULL::text, NULL::bigint FROM unnest(v_ids) AS u (id);
+    RETURN QUERY SELECT 'to_stop', u.id, u.attempt, u.executor_id, u.session
+        FROM unnest(v_stop_ids, v_stop_attempts, v_stop_executors, v_stop_sessions)
+            AS u (id, attempt, executor_id, session);
+    IF EXISTS (SELECT 1 FROM unnest(v_keys) AS k WHERE k IS NOT NULL) THEN
+        RETURN QUERY SELECT 'changed', f.id, NULL::int, NULL::text, NULL::bigint
+            FROM end_followers(v_ids, v_keys, array_fill(p_state, ARRAY[cardinality(v_ids)]),
+                array_fill(NULL::text, ARRAY[cardinality(v_ids)]),
+                array_fill(NULL::boolean, ARRAY[cardinality(v_ids)]), v_promoted, '0 s') AS f (id);
+    END IF;
+END $$;

@@ -1,0 +1,72 @@
+"""Does finished jobs again: a new job each, that names the one it repeats."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from scheduler.cancel import pages_of_ids
+from scheduler.errors import ImagesGone, JobIsNotFinal
+from scheduler.jobs import Job, JobState
+from scheduler.ports import SubmissionStore
+from scheduler.read import Read
+from scheduler.records import JobQuery
+from scheduler.submit import Repetition, Submit
+
+_FINAL_STATES = frozenset(state for state in JobState if state.is_final)
+
+
+class Again:
+    """The use case."""
+
+    def __init__(self, *, store: SubmissionStore, read: Read, submit: Submit) -> None:
+        self._store = store
+        self._read = read
+        self._submit = submit
+
+    async def job(self, client_id: str, job_id: str, *, request_id: str, traceparent: str) -> tuple[str, Job | None]:
+        """Return the new job's id, and the job itself as `Submit.jobs` does.
+
+        Raises:
+            InvalidRequest: The id or the request_id is malformed.
+            JobNotFound: The client has no such job.
+            JobIsNotFinal: It has not ended yet.
+            ImagesGone: Its images are not kept any more.
+            RequestIdReused: The request_id belongs to another submission.
+            NotAccepting, Stopping: No submissions are taken now.
+        """
+        job = await self._read.job(client_id, job_id, attempts=False)
+        if not job.state.is_final:
+            raise JobIsNotFinal(job.job_id, job.state)
+        if not await self._with_images(client_id, [job]):
+            raise ImagesGone(job.job_id)
+        [again] = await self._submit.again(client_id, [_repetition(job, request_id)], traceparent=traceparent)
+        return again
+
+    async def jobs(self, client_id: str, query: JobQuery, *, dry_run: bool, traceparent: str) -> int:
+        """Do the jobs of a filter again, and return how many; with dry_run only count them.
+
+        Without states in the filter those that FAILED are meant. Each job is done again once a day at most, however
+        often this is called. Raises as `job`.
+        """
+        states = (query.states or frozenset({JobState.FAILED})) & _FINAL_STATES
+        count = 0
+        if not states:
+            return count
+        async for ids in pages_of_ids(self._read, client_id, query, states):
+            found = await self._with_images(client_id, list((await self._read.find(client_id, ids)).values()))
+            if not dry_run and found:
+                repetitions = [_repetition(job, f"retry-jobs/{job.job_id}") for job in found]
+                await self._submit.again(client_id, repetitions, traceparent=traceparent)
+            count += len(found)
+        return count
+
+    async def _with_images(self, client_id: str, jobs: Sequence[Job]) -> list[Job]:
+        """Return those jobs whose images are kept; they are kept for longer by that."""
+        hashes = {image.sha256 for job in jobs for image in job.spec.images}
+        kept = await self._store.find_images(client_id, hashes)
+        return [job for job in jobs if all(image.sha256 in kept for image in job.spec.images)]
+
+
+def _repetition(job: Job, request_id: str) -> Repetition:
+    """Return the job as it is submitted again: the times of the first one are over."""
+    spec = dataclasses.replace(job.spec, schedule_time=None, expire_time=None)
+    return Repetition(spec=spec, request_id=request_id, retried_from=job.job_id)

@@ -1,0 +1,59 @@
+"""What this scheduler knows of the fleet without asking: which lanes are served, how they stand, what is accepted.
+
+Refreshed once a second and on every word from another scheduler, so that a read or a submission costs no query of its
+own. What this scheduler changes itself stands here at once.
+"""
+
+import datetime
+from collections.abc import Collection
+from typing import Protocol
+
+from scheduler.lanes import Lane
+from scheduler.ports import ExecutorStore, LaneStore
+from scheduler.waiting import Surroundings
+
+
+class BoardStore(ExecutorStore, LaneStore, Protocol):
+    """What the board is read from."""
+
+
+class Board:
+    """The latest look."""
+
+    def __init__(self, *, store: BoardStore, seen_within: datetime.timedelta) -> None:
+        self._store = store
+        self._seen_within = seen_within
+        self._served: Collection[str] = ()
+        self._lanes: dict[str, Lane] = {}
+        self._accepting = True
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether submissions are taken."""
+        return self._accepting
+
+    @property
+    def breakers_closed(self) -> bool:
+        """Whether every lane's breaker is closed."""
+        return all(lane.breaker.is_closed for lane in self._lanes.values())
+
+    def lane(self, name: str) -> Lane:
+        """Return a lane; one that nobody knows has no limits."""
+        return self._lanes.get(name) or Lane(name=name)
+
+    def surroundings(self, name: str) -> Surroundings:
+        """Return what a job of the lane waits among."""
+        return Surroundings(served=self._served, lane=self.lane(name))
+
+    def put(self, lane: Lane) -> None:
+        """This scheduler changed a lane."""
+        self._lanes[lane.name] = lane
+
+    def set_accepting(self, *, accepting: bool) -> None:
+        self._accepting = accepting
+
+    async def refresh(self) -> None:
+        """Look again. Raises StoreUnavailable."""
+        self._served = await self._store.served_lanes(self._seen_within)
+        self._accepting = await self._store.is_accepting()
+        self._lanes = {lane.name: lane for lane in await self._store.lanes()}

@@ -1,0 +1,112 @@
+"""What operators do to lanes and submissions. It holds for the whole fleet."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policies import quota
+from policies.breaker import Breaker
+from policies.quota import Limits
+from runtime import logs
+from scheduler.board import Board
+from scheduler.errors import InvalidRequest, LaneNotFound, Violation
+from scheduler.lanes import Lane
+from scheduler.ports import LaneStore, StoreClock
+from scheduler.records import LaneLoad
+from scheduler.signals import Signals
+
+ALL_LANES = "*"
+
+_log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane as operators see it."""
+
+    lane: Lane
+    load: LaneLoad
+
+
+class Operate:
+    """The use case. `wake` is called after every change: lanes may take calls now."""
+
+    def __init__(
+        self, *, store: LaneStore, time: StoreClock, board: Board, signals: Signals, wake: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._time = time
+        self._board = board
+        self._signals = signals
+        self._wake = wake
+
+    async def lanes(self) -> Sequence[LaneView]:
+        """Return every lane, by name."""
+        return self._views(await self._store.lanes(), await self._store.lane_loads())
+
+    async def update(self, name: str, limits: Mapping[str, float]) -> LaneView:
+        """Change limits, named as in policies.quota.Limits; 0 means no limit.
+
+        Raises:
+            InvalidRequest: A limit is negative.
+            LaneNotFound: There is no such lane.
+        """
+        if violations := [
+            Violation(limit, "must not be negative") for limit, value in limits.items() if not value >= 0
+        ]:
+            raise InvalidRequest(violations)
+        changes: dict[str, Any] = {limit: value or None for limit, value in limits.items()}
+        return await self._change(name, lambda lane: with_limits(lane, dataclasses.replace(lane.limits, **changes)))
+
+    async def pause(self, name: str) -> Sequence[LaneView]:
+        """Hand out no more work of a lane, or of all. Raises LaneNotFound."""
+        return await self._change_some(name, lambda lane: dataclasses.replace(lane, paused=True))
+
+    async def resume(self, name: str) -> Sequence[LaneView]:
+        """End the pause, and the stop, of a lane, or of all. Raises LaneNotFound."""
+        return await self._change_some(name, lambda lane: dataclasses.replace(lane, paused=False, stopped_reason=""))
+
+    async def reset_breaker(self, name: str) -> LaneView:
+        """Close a lane's breaker, and forget its failures. Raises LaneNotFound."""
+        return await self._change(name, lambda lane: dataclasses.replace(lane, breaker=Breaker()))
+
+    async def set_accepting(self, *, accepting: bool) -> None:
+        """Take submissions, or refuse them."""
+        await self._store.set_accepting(accepting=accepting)
+        self._board.set_accepting(accepting=accepting)
+        self._signals.announce()
+        _log.info("accepting_changed", accepting=accepting)
+
+    async def _change_some(self, name: str, change: Callable[[Lane], Lane]) -> Sequence[LaneView]:
+        if name != ALL_LANES:
+            return [await self._change(name, change)]
+        return [await self._change(lane.name, change) for lane in await self._store.lanes()]
+
+    async def _change(self, name: str, change: Callable[[Lane], Lane]) -> LaneView:
+        changed = await self._store.change_lane(name, lambda lane: (change(lane), None))
+        if changed is None:
+            raise LaneNotFound(name)
+        lane, _ = changed
+        self._board.put(lane)
+        self._signals.announce()
+        self._wake()
+        _log.info("lane_changed", lane=name, paused=lane.paused, limits=dataclasses.asdict(lane.limits))
+        [view] = self._views([lane], await self._store.lane_loads())
+        return view
+
+    def _views(self, lanes: Sequence[Lane], loads: Mapping[str, LaneLoad]) -> list[LaneView]:
+        return [LaneView(lane, loads.get(lane.name, LaneLoad())) for lane in lanes]
+
+
+def with_limits(lane: Lane, limits: Limits) -> Lane:
+    """Return the lane with other limits; the next permit is not due later than the new pace wants."""
+    pace = lane.pace
+    between = quota.interval(limits)
+    last = quota.interval(lane.limits)
+    next_time = pace.next_permit_time
+    if next_time is not None and last is not None and between is not None:
+        next_time += between - last
+    elif between is None:
+        next_time = None
+    return dataclasses.replace(lane, limits=limits, pace=dataclasses.replace(pace, next_permit_time=next_time))

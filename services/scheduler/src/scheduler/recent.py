@@ -1,0 +1,44 @@
+"""Jobs that ended lately, in memory: whoever asks for one again and again costs the database nothing.
+
+A final job never changes, but for what a late outcome adds to attempts that were given up; such jobs are not kept.
+"""
+
+import cachetools
+
+from runtime.clock import Clock
+from scheduler.jobs import AttemptOutcome, Job
+
+MAX_BYTES = 64 * 1024 * 1024
+SECONDS = 3_600.0
+
+_FIXED_BYTES = 4_096
+_UNFINISHED = (AttemptOutcome.LOST, AttemptOutcome.CANCELLED)
+
+
+class RecentJobs:
+    """Final jobs with their attempts, by id; bounded in bytes and in time."""
+
+    def __init__(self, *, clock: Clock, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> None:
+        self._max_bytes = max_bytes
+        self._jobs: cachetools.TTLCache[str, Job] = cachetools.TTLCache(
+            max_bytes, seconds, timer=clock.monotonic, getsizeof=_size
+        )
+
+    def put(self, job: Job) -> None:
+        """Keep a job that was read with its attempts, if it is one that stays as it is."""
+        settled = all(attempt.outcome not in _UNFINISHED for attempt in job.attempts)
+        if job.state.is_final and settled and _size(job) <= self._max_bytes:
+            self._jobs[job.job_id] = job
+
+    def get(self, client_id: str, job_id: str) -> Job | None:
+        """Return the client's job, if it is here."""
+        job = self._jobs.get(job_id)
+        return job if job is not None and job.client_id == client_id else None
+
+
+def _size(job: Job) -> int:
+    """Return about how many bytes a job takes."""
+    spec = job.spec
+    texts = len(spec.prompt) + len(spec.system_instruction) + len(spec.schema_json)
+    output = len(job.result.output_json) if job.result else 0
+    return _FIXED_BYTES + texts + output + 1_024 * len(job.attempts)
