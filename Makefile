@@ -6,7 +6,7 @@ PACKAGES := libs/policies libs/runtime libs/visionjobs libs/devkit migrations se
 OWN := visionjobs visionjobs-policies visionjobs-runtime visionjobs-devkit visionjobs-scheduler visionjobs-executor visionjobs-migrations visionjobs-workspace
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(foreach p,$(OWN),--no-emit-package $(p))
 
-.PHONY: help setup demo test test-all check lint format proto requirements bench clean
+.PHONY: help setup demo test test-all simulate check lint format proto requirements bench clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ requirements: setup ## Compile the hash-pinned requirement files (add UPGRADE=--
 	@$(COMPILE) -c requirements/dev.txt services/executor/pyproject.toml -o requirements/executor.txt
 	@$(COMPILE) -c requirements/dev.txt libs/visionjobs/pyproject.toml -o requirements/client.txt
 	@$(COMPILE) -c requirements/dev.txt libs/devkit/pyproject.toml -o requirements/devkit.txt
+
+SEEDS ?= 500
+FIRST ?= 0
+simulate: setup ## Simulate histories under a virtual clock: make simulate SEEDS=n [FIRST=seed].
+	@$(BIN)/python tests/simulation --seeds $(SEEDS) --first $(FIRST)
 
 bench: setup ## Measure drain, latency and occupancy on this machine.
 	@$(BIN)/python -m bench

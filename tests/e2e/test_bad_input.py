@@ -84,7 +84,7 @@ BAD_FIELDS = [
     ("an unknown tier", with_field(generation={"service_tier": "GOLD"}), "spec.generation.service_tier"),
     ("an unknown cache policy", with_field(cache=9), "spec.cache"),
     ("a schedule", with_field(schedule_time=timestamp_pb2.Timestamp(seconds=4_000_000_000)), "spec.schedule_time"),
-    ("an expiry", with_field(expire_time=timestamp_pb2.Timestamp(seconds=4_000_000_000)), "spec.expire_time"),
+    ("an expiry that is over", with_field(expire_time=timestamp_pb2.Timestamp(seconds=1_000)), "spec.expire_time"),
     ("a second step", with_field(post_process={"model": "deepseek-v4-flash"}), "spec.post_process"),
 ]
 

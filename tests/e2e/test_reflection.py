@@ -18,6 +18,7 @@ NODE_CLIENT = Path(__file__).parent / "node"
 SERVICES = {
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
+    "visionjobs.v1.AdminService",
     "visionjobs.v1.ExecutorService",
     "visionjobs.v1.VisionJobService",
 }

@@ -8,9 +8,9 @@ import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import cast
 
-from virtual_time import VirtualClock
-
+from devkit.virtual_time import VirtualClock, run
 from executor.attempts import Attempts
+from executor.call_gate import CallGate
 from executor.execute import Execute
 from executor.images import LocalImages
 from executor.outbox import Outbox
@@ -22,6 +22,7 @@ from executor.ports import (
     LinkBroken,
     ModelAnswer,
     ModelRequest,
+    Permit,
     SpoolUnwritable,
     Uplink,
     Welcome,
@@ -158,10 +159,12 @@ class FakeLink:
 
     def __init__(self, address: str, *, echoes: bool, welcome: Downlink | None) -> None:
         self._address = address
-        self._echoes = echoes
+        self.echoes = echoes
         self._down: asyncio.Queue[Downlink | LinkBroken] = asyncio.Queue()
         self._changed = asyncio.Event()
         self.messages: list[Uplink] = []
+        # Told of every message before anything else happens.
+        self.on_send: Callable[[Uplink], None] = lambda _: None
         if welcome is not None:
             self._down.put_nowait(welcome)
 
@@ -173,7 +176,8 @@ class FakeLink:
         await asyncio.sleep(0)
         self.messages.append(message)
         self._changed.set()
-        if self._echoes and message.heartbeat is not None:
+        self.on_send(message)
+        if self.echoes and message.heartbeat is not None:
             self._down.put_nowait(Downlink(echoed=message.heartbeat.number))
 
     async def receive(self) -> Downlink:
@@ -188,6 +192,9 @@ class FakeLink:
 
     def assign(self, *assignments: Assignment) -> None:
         self.say(assignments=assignments)
+
+    def permit(self, attempt_id: AttemptId, *, seconds: float = 0.5) -> None:
+        self.say(permits=[Permit(attempt_id, datetime.timedelta(seconds=seconds))])
 
     def break_off(self) -> None:
         self._down.put_nowait(LinkBroken("UNAVAILABLE: gone"))
@@ -214,6 +221,14 @@ class FakeLink:
     def stages(self) -> list[tuple[AttemptId, str]]:
         return [(each.attempt_id, each.stage.name) for message in self.messages for each in message.progress]
 
+    @property
+    def ready(self) -> list[AttemptId]:
+        return [each for message in self.messages for each in message.ready]
+
+    @property
+    def withdrawn(self) -> list[AttemptId]:
+        return [each for message in self.messages for each in message.withdrawn]
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition, which speaks of what the executor said, is true."""
         while not condition():
@@ -234,6 +249,7 @@ class FakeSchedulers:
         self.echoes = True
         self.welcomes = True
         self.superseded: tuple[AttemptId, ...] = ()
+        self.on_send: Callable[[Uplink], None] = lambda _: None
         self.turns: list[int] = []
         self.dial_times: list[float] = []
         self.links: list[FakeLink] = []
@@ -254,6 +270,7 @@ class FakeSchedulers:
         link = FakeLink(
             f"fake:{turn}", echoes=self.echoes, welcome=Downlink(welcome=welcome) if self.welcomes else None
         )
+        link.on_send = self.on_send
         self.links.append(link)
         yield link
 
@@ -283,17 +300,19 @@ class World:
         model: FakeModel | None = None,
         images: FakeImages | None = None,
         spool: FakeSpool | None = None,
+        schedulers: FakeSchedulers | None = None,
         max_unacknowledged_bytes: int = 1_000_000,
     ) -> None:
         self.clock = VirtualClock()
         self.model = model or FakeModel()
         self.images = images or FakeImages()
         self.spool = spool or FakeSpool()
-        self.schedulers = FakeSchedulers()
+        self.schedulers = schedulers or FakeSchedulers()
         self.connected: list[bool] = []
         self.slots = Slots(capacity=capacity)
         self.key = ProviderKey(slots=self.slots, clock=self.clock)
         self.outbox = Outbox(slots=self.slots)
+        self.gate = CallGate(announcer=self.outbox, clock=self.clock)
         self.reporter = Reporter(
             spool=self.spool,
             codec=PickleCodec(),
@@ -308,6 +327,7 @@ class World:
                 images=LocalImages(source=self.images, clock=self.clock),
                 validators=Validators(),
                 progress=self.outbox,
+                gate=self.gate,
                 key=self.key,
                 spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
                 clock=self.clock,
@@ -321,6 +341,7 @@ class World:
             dialer=self.schedulers,
             hello=Hello(executor_id="e1", host="h", version="1", capacity=capacity, lanes=("gemini/*",)),
             attempts=self.attempts,
+            gate=self.gate,
             reporter=self.reporter,
             outbox=self.outbox,
             slots=self.slots,
@@ -339,3 +360,13 @@ class World:
             yield self
             for loop in loops:
                 loop.cancel()
+
+
+def in_world(scenario: Callable[[World], Awaitable[None]], **options: object) -> None:
+    """Run a scenario against a running executor, in virtual time."""
+
+    async def main() -> None:
+        async with asyncio.timeout(3600), World(**options).running() as world:  # type: ignore[arg-type]
+            await scenario(world)
+
+    run(main())

@@ -1,5 +1,7 @@
 import asyncio
 import datetime
+import json
+import math
 from collections.abc import Callable
 
 import pytest
@@ -16,9 +18,10 @@ from executor_world import (
     for_ever,
     raising,
 )
-from virtual_time import EPOCH, VirtualClock, run
 
+from devkit.virtual_time import EPOCH, VirtualClock, run
 from executor.attempt import Attempt, Interruption
+from executor.call_gate import CallGate
 from executor.execute import Execute
 from executor.images import LocalImages
 from executor.ports import (
@@ -38,18 +41,21 @@ from executor.provider_key import ProviderKey
 from executor.slots import Slots
 from executor.spans import Spans
 from executor.validation import Validators
-from executor.work import Assignment, Failed, Outcome, Released, Stage, Succeeded, Throttled
+from executor.work import Assignment, AttemptId, Failed, Outcome, Released, Stage, Succeeded, Throttled
 from runtime.tracing import Tracing
 
 
 class RecordedProgress:
-    """Takes every stage at once."""
+    """Takes every stage at once; nobody answers those that are ready."""
 
     def __init__(self, events: list[str]) -> None:
         self.events = events
 
     def enter(self, progress: Progress) -> None:
         self.events.append(progress.stage.name)
+
+    def ready(self, attempt_id: AttemptId) -> None:
+        self.events.append("ready")
 
     async def announce(self, progress: Progress) -> None:
         await asyncio.sleep(0)
@@ -64,11 +70,15 @@ class Bench:
         self.events: list[str] = []
         self.model = model or FakeModel()
         self.slots = Slots(capacity=3)
+        progress = RecordedProgress(self.events)
+        gate = CallGate(announcer=progress, clock=self.clock)
+        gate.renew_lease(math.inf)
         self.execute = Execute(
             model=self.model,
             images=LocalImages(source=images or FakeImages(), clock=self.clock),
             validators=Validators(),
-            progress=RecordedProgress(self.events),
+            progress=progress,
+            gate=gate,
             key=ProviderKey(slots=self.slots, clock=self.clock),
             spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
             clock=self.clock,
@@ -231,6 +241,33 @@ def test_an_error_of_the_call_decides_kind_and_payment(
 def test_a_limit_of_the_provider_throttles_with_its_own_time() -> None:
     assert failure_of(refused(429, retry_after="12")) == (
         Throttled(message="HTTP 429: no message", retry_after=datetime.timedelta(seconds=12)),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (402, "Insufficient Balance"),
+        (429, "Your prepayment credits are depleted."),
+        (404, "models/gemini-2.0-flash is not found for API version v1beta"),
+    ],
+)
+def test_what_only_a_person_can_mend_stops_the_lane_and_gives_the_job_back_unspent(status: int, message: str) -> None:
+    verdict, paid = failure_of(refused(status, json.dumps({"error": {"message": message}})))
+
+    assert isinstance(verdict, Throttled)
+    assert message in verdict.lane_stop
+    assert not paid
+
+
+def test_a_daily_quota_throttles_to_the_end_of_the_day_in_california() -> None:
+    quota = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel"}]}
+    body = json.dumps({"error": {"message": "Quota.", "details": [quota, {"retryDelay": "18s"}]}})
+
+    # It is 01:00 there.
+    assert failure_of(refused(429, body)) == (
+        Throttled(message="HTTP 429: Quota.", retry_after=datetime.timedelta(hours=23)),
         False,
     )
 

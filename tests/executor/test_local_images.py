@@ -2,8 +2,8 @@ import hashlib
 
 import pytest
 from executor_world import assignment
-from virtual_time import VirtualClock
 
+from devkit.virtual_time import VirtualClock
 from executor.images import LocalImages
 from executor.ports import ImageRefused, ModelImage
 from executor.work import ImageRef

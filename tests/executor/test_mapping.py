@@ -4,9 +4,9 @@ import pytest
 from executor_world import TRACEPARENT, USAGE, assignment
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import EPOCH
 
-from executor.ports import Credit, Heartbeat, Hello, Progress, Uplink
+from devkit.virtual_time import EPOCH
+from executor.ports import Credit, Heartbeat, Hello, Permit, Progress, Uplink
 from executor.rpc import mapping
 from executor.work import (
     AttemptId,
@@ -50,8 +50,10 @@ def test_an_assignment_is_read_whole() -> None:
         ),
         images=[pb.InlineImage(sha256="ab", data=b"x")],
         traceparent=TRACEPARENT,
+        permit_required=True,
     )
     message.timeout.FromMilliseconds(12_500)
+    message.start_within.FromMilliseconds(1_250)
 
     (read,) = mapping.downlink(pb.WorkResponse(assignments=[message])).assignments
 
@@ -64,7 +66,18 @@ def test_an_assignment_is_read_whole() -> None:
         inline_images={"ab": b"x"},
         generation=Generation(temperature=0.0, media_resolution="HIGH"),
         timeout=datetime.timedelta(seconds=12.5),
+        permit_required=True,
+        start_within=datetime.timedelta(seconds=1.25),
     )
+
+
+def test_a_job_that_expires_at_once_is_told_from_one_that_never_does() -> None:
+    message = pb.WorkResponse(assignments=[pb.Assignment(), pb.Assignment()])
+    message.assignments[0].start_within.FromSeconds(0)
+
+    at_once, never = mapping.downlink(message).assignments
+
+    assert (at_once.start_within, never.start_within) == (datetime.timedelta(0), None)
 
 
 def test_everything_a_scheduler_says_is_read() -> None:
@@ -75,11 +88,13 @@ def test_everything_a_scheduler_says_is_read() -> None:
     message.welcome.session = 3
     message.welcome.heartbeat_interval.FromSeconds(3)
     message.welcome.superseded.append(ref)
+    message.permits.add(ref=ref).validity.FromMilliseconds(500)
 
     read = mapping.downlink(message)
 
     attempts = [AttemptId("j", 1)]
     assert (read.acknowledged, read.cancels, read.withdraws) == (attempts, attempts, attempts)
+    assert read.permits == [Permit(AttemptId("j", 1), datetime.timedelta(seconds=0.5))]
     assert (read.echoed, read.drain) == (7, "r")
     assert read.welcome is not None
     assert (read.welcome.session, read.welcome.heartbeat_interval, read.welcome.superseded) == (
@@ -101,6 +116,7 @@ def test_everything_an_executor_says_fits_in_one_message() -> None:
             hello=Hello(executor_id="e", host="h", version="1", capacity=3, lanes=("gemini/*",), held=[ATTEMPT]),
             credit=Credit(2, 5),
             accepted=[ATTEMPT],
+            ready=[ATTEMPT],
             progress=[Progress(ATTEMPT, Stage.GEMINI_ANALYZING, EPOCH + datetime.timedelta(microseconds=1))],
             outcomes=[CODEC.encode(outcome(Succeeded("{}")))],
             withdrawn=[ATTEMPT],
@@ -111,7 +127,7 @@ def test_everything_an_executor_says_fits_in_one_message() -> None:
     ref = pb.AttemptRef(job_id=ATTEMPT.job_id, attempt=1)
     assert message.hello == pb.Hello(executor_id="e", host="h", version="1", capacity=3, lanes=["gemini/*"], held=[ref])
     assert message.credit == pb.Credit(free_slots=2, assignments_received=5)
-    assert list(message.accepted) == list(message.withdrawn) == [ref]
+    assert list(message.accepted) == list(message.ready) == list(message.withdrawn) == [ref]
     (progress,) = message.progress
     assert (progress.ref, progress.stage) == (ref, job_pb2.JOB_STAGE_GEMINI_ANALYZING)
     assert progress.time.ToDatetime(datetime.UTC) == EPOCH + datetime.timedelta(microseconds=1)
@@ -165,6 +181,11 @@ def test_what_is_not_known_is_not_said() -> None:
     assert not encoded(Throttled(message="m", retry_after=None)).throttled.HasField("retry_after")
 
 
+def test_a_stop_of_the_lane_is_said() -> None:
+    assert encoded(Throttled(message="m", retry_after=None, lane_stop="Why.")).throttled.lane_stop == "Why."
+    assert encoded(Throttled(message="m", retry_after=None)).throttled.lane_stop == ""
+
+
 def test_a_providers_own_time_is_said_also_if_it_is_zero() -> None:
     zero = datetime.timedelta(0)
 
@@ -177,7 +198,7 @@ def test_a_providers_own_time_is_said_also_if_it_is_zero() -> None:
 def test_no_words_of_a_provider_make_an_outcome_unsendable(words: str) -> None:
     for verdict in (
         Failed(kind="K", message=words, retryable=True, raw_answer=words),
-        Throttled(message=words, retry_after=None),
+        Throttled(message=words, retry_after=None, lane_stop=words),
         Released(words),
     ):
         assert CODEC.attempt_id(CODEC.encode(outcome(verdict, model_version=words))) == ATTEMPT

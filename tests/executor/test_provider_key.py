@@ -1,7 +1,6 @@
 import asyncio
 
-from virtual_time import VirtualClock, run
-
+from devkit.virtual_time import VirtualClock, run
 from executor.provider_key import RETRY_SECONDS, ProviderKey
 from executor.slots import Closed, Slots
 

@@ -1,27 +1,29 @@
 import asyncio
+import contextlib
 import datetime
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from executor_world import USAGE, FakeModel, FakeSpool, PickleCodec, World, assignment, for_ever
-from hypothesis import given
+from executor_world import (
+    USAGE,
+    FakeModel,
+    FakeSchedulers,
+    FakeSpool,
+    PickleCodec,
+    World,
+    assignment,
+    for_ever,
+    in_world,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import EPOCH, run
 
-from executor.ports import ModelAnswer, ModelRequest
-from executor.receive import redial_seconds
+from devkit.virtual_time import EPOCH, run
+from executor.heartbeats import ECHO_SECONDS
+from executor.ports import Link, ModelAnswer, ModelRequest
+from executor.receive import WELCOME_SECONDS, redial_seconds
 from executor.work import Failed, Outcome, Released, Succeeded
-
-
-def in_world(scenario: Callable[[World], Awaitable[None]], **options: object) -> None:
-    """Run a scenario against a running executor, in virtual time."""
-
-    async def main() -> None:
-        async with asyncio.timeout(3600), World(**options).running() as world:  # type: ignore[arg-type]
-            await scenario(world)
-
-    run(main())
 
 
 async def after(seconds: float, respond: ModelAnswer) -> ModelAnswer:
@@ -41,6 +43,7 @@ def test_a_job_runs_from_its_assignment_to_its_outcome() -> None:
         assert (outcome.usage, outcome.model_version, outcome.paid) == (USAGE, "fake", True)
         assert [each for message in link.messages for each in message.accepted] == [job.attempt_id]
         assert link.stages == [(job.attempt_id, "GEMINI_ANALYZING"), (job.attempt_id, "VALIDATING")]
+        assert link.ready == []
 
     in_world(scenario)
 
@@ -253,6 +256,58 @@ def test_it_dials_at_least_every_two_seconds_for_ever() -> None:
     in_world(scenario)
 
 
+class Unreliable(FakeSchedulers):
+    """Each dial goes wrong in the way that is named next, and is timed from beginning to end."""
+
+    def __init__(self, ways: Sequence[str]) -> None:
+        super().__init__()
+        self.ways = ways
+        self.dials_timed: list[tuple[str, float, float]] = []
+
+    @contextlib.asynccontextmanager
+    async def dial(self, turn: int) -> AsyncIterator[Link]:
+        way = self.ways[turn % len(self.ways)]
+        self.away, self.welcomes, self.echoes = way in ("refuses", "swallows"), way != "is silent", way == "breaks"
+        began = asyncio.get_running_loop().time()
+        try:
+            if way == "swallows":
+                # As long as a name is looked up, or a connection is tried.
+                await asyncio.sleep(1.5)
+            async with super().dial(turn) as link:
+                if way == "breaks":
+                    self.links[-1].break_off()
+                yield link
+        finally:
+            self.dials_timed.append((way, began, asyncio.get_running_loop().time()))
+
+
+# The longest that a dial which leads nowhere may take, by how it goes wrong.
+LONGEST_SECONDS = {
+    "refuses": 0.0,
+    "swallows": 1.5,
+    "is silent": WELCOME_SECONDS,
+    "breaks": 0.0,
+    # 3 s to the first heartbeat, and 4 s without its echo.
+    "does not echo": 3.0 + ECHO_SECONDS,
+}
+
+
+@given(ways=st.lists(st.sampled_from(sorted(LONGEST_SECONDS)), min_size=1, max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_no_dial_takes_long_and_the_next_follows_within_two_seconds_whatever_goes_wrong(ways: list[str]) -> None:
+    schedulers = Unreliable(ways)
+
+    async def scenario(_: World) -> None:
+        await schedulers.dials(3 * len(ways) + 1)
+
+        for (way, began, ended), following in itertools.pairwise(schedulers.dials_timed):
+            assert ended - began <= LONGEST_SECONDS[way] + 0.01
+            assert following[1] - ended <= 2.0
+        assert schedulers.turns == list(range(len(schedulers.turns)))
+
+    in_world(scenario, schedulers=schedulers)
+
+
 @given(failures=st.integers(min_value=0, max_value=10**9), draw=st.floats(min_value=0, max_value=1, exclude_max=True))
 def test_the_pause_before_a_dial_is_short_and_never_nothing(failures: int, draw: float) -> None:
     assert 0.02 < redial_seconds(failures, draw=draw) <= 0.5
@@ -295,8 +350,8 @@ def test_a_withdrawn_attempt_goes_back_without_an_outcome_if_its_call_has_not_be
         await link.until(lambda: link.stages)
         link.say(withdraws=[assignment().attempt_id])
 
-        await link.until(lambda: link.messages[-1].withdrawn)
-        assert link.messages[-1].withdrawn == [assignment().attempt_id]
+        await link.until(lambda: link.withdrawn)
+        assert link.withdrawn == [assignment().attempt_id]
         await link.until(lambda: link.credits[-1] == (3, 1))
         assert link.outcomes == []
         assert world.attempts.held == set()
@@ -315,7 +370,7 @@ def test_a_withdrawn_attempt_whose_call_has_begun_goes_on() -> None:
         outcome = await link.outcome()
 
         assert isinstance(outcome.verdict, Succeeded)
-        assert not any(message.withdrawn for message in link.messages)
+        assert link.withdrawn == []
 
     in_world(scenario)
 
@@ -325,7 +380,7 @@ def test_a_withdrawal_of_what_never_arrived_is_confirmed() -> None:
         link = await world.schedulers.link()
         link.say(withdraws=[assignment().attempt_id])
 
-        await link.until(lambda: any(message.withdrawn for message in link.messages))
+        await link.until(lambda: link.withdrawn)
 
     in_world(scenario)
 
@@ -340,6 +395,39 @@ def test_a_drain_means_zero_credit_until_the_next_stream() -> None:
         again = await world.schedulers.link(2)
         await again.until(lambda: again.credits)
         assert again.credits == [(3, 0)]
+
+    in_world(scenario)
+
+
+def test_a_call_under_way_can_be_cancelled_while_draining() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment())
+        await world.model.called.wait()
+        link.say(drain="Maintenance.")
+        await link.until(lambda: link.credits[-1] == (0, 1))
+        asked = world.clock.monotonic()
+        link.say(cancels=[assignment().attempt_id])
+
+        outcome = await link.outcome()
+
+        assert isinstance(outcome.verdict, Failed)
+        assert (outcome.verdict.kind, outcome.paid) == ("CANCELLED", True)
+        assert world.clock.monotonic() - asked < 0.1
+
+    in_world(scenario, model=FakeModel(for_ever))
+
+
+def test_what_waits_when_a_drain_comes_can_be_cancelled() -> None:
+    async def scenario(world: World) -> None:
+        world.images.seconds = 100.0
+        link = await world.schedulers.link()
+        link.assign(assignment(inline=False))
+        await link.until(lambda: link.stages)
+        link.say(drain="Maintenance.")
+        link.say(cancels=[assignment().attempt_id])
+
+        assert (await link.outcome()).verdict == Released("The job was cancelled.")
 
     in_world(scenario)
 
@@ -425,6 +513,25 @@ def test_a_stop_releases_what_was_not_called_and_lets_calls_end() -> None:
         }
 
     in_world(scenario)
+
+
+def test_an_assignment_that_arrives_during_a_stop_is_released() -> None:
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        link.assign(assignment(1))
+        await world.model.called.wait()
+        world.attempts.release_uncalled("The executor is stopping.")
+        link.assign(assignment(2))
+
+        outcome = await link.outcome()
+
+        assert (outcome.attempt_id, outcome.verdict) == (
+            assignment(2).attempt_id,
+            Released("The executor is stopping."),
+        )
+        assert len(world.model.requests) == 1
+
+    in_world(scenario, model=FakeModel(for_ever))
 
 
 def test_a_call_that_outlives_the_stop_is_released_as_paid() -> None:

@@ -208,9 +208,15 @@ async def test_a_dns_name_stands_for_its_addresses() -> None:
     assert len(picked) >= 2
 
 
-async def test_a_name_that_leads_nowhere_breaks_the_link() -> None:
-    connection = SchedulerConnection(Addresses(["dns:///nowhere.invalid:50051"]))
+async def test_a_name_that_leads_nowhere_is_passed_over_while_others_lead_somewhere() -> None:
+    addresses = Addresses(["dns:///nowhere.invalid:50051", "a:1", "dns:///never..invalid:50051", "b:2"])
 
-    with pytest.raises(LinkBroken, match=r"nowhere\.invalid"):
+    assert [await addresses.pick(turn) for turn in range(3)] == ["a:1", "b:2", "a:1"]
+
+
+async def test_names_that_all_lead_nowhere_break_the_link() -> None:
+    connection = SchedulerConnection(Addresses(["dns:///nowhere.invalid:50051", "dns:///never..invalid:50051"]))
+
+    with pytest.raises(LinkBroken, match=r"nowhere\.invalid.* never\.\.invalid"):
         async with connection.dial(0):
             pass

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -223,6 +224,35 @@ def test_a_dead_boot_that_cannot_be_read_does_not_keep_a_new_one_from_work(tmp_p
 
     assert alive.open() == []
     alive.append([record(2)])
+
+
+def test_a_directory_that_cannot_be_looked_at_keeps_nothing_back_and_is_told_of_once(
+    tmp_path: Path, alive: SpoolFiles
+) -> None:
+    left_by_a_dead_boot(tmp_path, 1, boot="a-dead-boot")
+    (tmp_path / "b-strange" / "lock").mkdir(parents=True)
+    left_by_a_dead_boot(tmp_path, 2, boot="c-dead-boot")
+
+    with structlog.testing.capture_logs() as logs:
+        adopted = alive.open()
+        assert alive.open() == []
+
+    assert adopted == [record(1)[1], record(2)[1]]
+    assert [log["folder"] for log in logs if log["event"] == "spool_unreadable"] == [str(tmp_path / "b-strange")]
+
+
+def test_a_directory_that_no_boot_has_made_is_left_alone(tmp_path: Path, alive: SpoolFiles) -> None:
+    (tmp_path / "lost+found").mkdir()
+
+    assert alive.open() == []
+    assert list((tmp_path / "lost+found").iterdir()) == []
+
+
+def test_outcomes_whose_lock_is_lost_are_adopted_all_the_same(tmp_path: Path, alive: SpoolFiles) -> None:
+    left_by_a_dead_boot(tmp_path, 1)
+    (tmp_path / "dead" / "lock").unlink()
+
+    assert alive.open() == [record(1)[1]]
 
 
 async def test_a_spool_below_a_file_is_unwritable_and_says_so(tmp_path: Path) -> None:

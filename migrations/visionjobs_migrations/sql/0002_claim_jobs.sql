@@ -67,12 +67,23 @@ BEGIN
 
     IF v_any_suspect THEN
         v_places := deal_apart(v_ids, p_executors, p_credits);
-        -- One that found no slot of its own goes on waiting, above the floor.
+        -- One that found no slot of its own goes on waiting, above the floor; its slot is for the next that is no suspect.
         FOR v_rank IN 1 .. p_max_rank LOOP
             v_floors[v_rank] := least(v_floors[v_rank], (
                 SELECT min(q.seq) FROM queue q JOIN unnest(v_ids, v_places) AS d (id, place) ON q.job_id = d.id
                 WHERE d.place IS NULL AND q.rank = v_rank));
         END LOOP;
+        v_ids := v_ids || ARRAY(
+            SELECT q.job_id
+            FROM queue q
+            WHERE q.lane = p_lane AND q.state = 2 AND q.leader IS NULL AND q.rank <= p_max_rank
+              AND q.seq >= CASE WHEN p_thorough THEN 0 ELSE v_floors[q.rank] END
+              AND (q.expire_time IS NULL OR q.expire_time > now())
+              AND q.preparing_deaths = 0 AND q.job_id <> ALL (v_ids)
+            ORDER BY q.rank, q.seq
+            LIMIT (SELECT count(*) FROM unnest(v_places) AS place WHERE place IS NULL)
+            FOR UPDATE SKIP LOCKED);
+        v_places := deal_apart(v_ids, p_executors, p_credits);
     ELSE
         v_places := ARRAY(SELECT generate_series(1, cardinality(v_ids)));
     END IF;
@@ -111,6 +122,6 @@ BEGIN
 
     IF v_lane.breaker_open_until IS NOT NULL THEN
         UPDATE lanes SET probe_job_id = q.job_id, probe_attempt = q.attempt, version = version + 1
-        FROM queue q WHERE lanes.lane = p_lane AND q.job_id = v_ids[1] AND q.state = 3;
+        FROM queue q WHERE lanes.lane = p_lane AND q.job_id = ANY (v_ids) AND q.state = 3;
     END IF;
 END $$;

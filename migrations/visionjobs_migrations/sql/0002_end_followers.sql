@@ -4,9 +4,9 @@
 -- A success answers all followers, and later submissions for p_lifetime. A failure that is not retryable ends them
 -- alike; so does a second one of the same kind. Otherwise the oldest follower leads from now on.
 --
--- The caller has locked the lanes of all jobs that did not succeed, and the jobs themselves: a promoted follower lowers
--- its lane's floor. Keys are locked in their order; a submission that follows one of these jobs holds its key until it
--- has committed, so every follower is seen here.
+-- The caller has locked the lanes of all jobs that did not succeed, for a promoted follower lowers its lane's floor, and
+-- the jobs with their followers. Keys are locked in their order; a submission that follows one of these jobs holds its
+-- key until it has committed, so every follower is seen here.
 CREATE FUNCTION end_followers(
     p_ids uuid[], p_keys bytea[], p_states smallint[], p_kinds text[], p_retryable boolean[], p_promoted text[],
     p_lifetime interval
@@ -15,23 +15,20 @@ DECLARE
     v_ended record;
     v_oldest uuid;
 BEGIN
-    PERFORM 1 FROM dedup d WHERE d.key = ANY (p_keys) ORDER BY d.key FOR UPDATE;
-    UPDATE dedup d
-    SET leader = CASE WHEN d.leader = ANY (p_ids) THEN NULL ELSE d.leader END,
-        result = coalesce(e.success, d.result),
-        expire_time = CASE WHEN e.success IS NULL THEN d.expire_time ELSE now() + p_lifetime END
+    -- A job that had to wait for a time did not take part, and its key may be new; its result counts all the same.
+    INSERT INTO dedup AS d (key, client_id, result, expire_time)
+    SELECT e.key,
+        coalesce((SELECT k.client_id FROM dedup k WHERE k.key = e.key),
+            (SELECT j.client_id FROM jobs j WHERE j.job_id = e.id)),
+        e.success, CASE WHEN e.success IS NOT NULL THEN now() + p_lifetime END
     FROM (
-        SELECT u.key, (array_agg(u.id) FILTER (WHERE u.state = 4))[1] AS success
+        SELECT u.key, (array_agg(u.id))[1] AS id, (array_agg(u.id) FILTER (WHERE u.state = 4))[1] AS success
         FROM unnest(p_ids, p_keys, p_states) AS u (id, key, state) WHERE u.key IS NOT NULL GROUP BY u.key
     ) e
-    WHERE d.key = e.key;
-    -- A job that had to wait for a time did not take part; its result does.
-    INSERT INTO dedup (key, client_id, result, expire_time)
-    SELECT DISTINCT ON (u.key) u.key, j.client_id, u.id, now() + p_lifetime
-    FROM unnest(p_ids, p_keys, p_states) AS u (id, key, state) JOIN jobs j ON j.job_id = u.id
-    WHERE u.key IS NOT NULL AND u.state = 4 AND NOT EXISTS (SELECT 1 FROM dedup d WHERE d.key = u.key)
-    ORDER BY u.key
-    ON CONFLICT DO NOTHING;
+    ORDER BY e.key
+    ON CONFLICT (key) DO UPDATE
+    SET leader = CASE WHEN d.leader = ANY (p_ids) THEN NULL ELSE d.leader END,
+        result = coalesce(excluded.result, d.result), expire_time = coalesce(excluded.expire_time, d.expire_time);
 
     FOR v_ended IN
         SELECT u.* FROM unnest(p_ids, p_keys, p_states, p_kinds, p_retryable, p_promoted)
@@ -41,7 +38,6 @@ BEGIN
         IF v_ended.state = 4 OR (v_ended.state = 5 AND NOT (
             coalesce(v_ended.retryable, false) AND v_ended.kind <> ALL (string_to_array(v_ended.promoted, ','))
         )) THEN
-            PERFORM 1 FROM queue q WHERE q.leader = v_ended.id ORDER BY q.seq FOR UPDATE;
             RETURN QUERY
             WITH gone AS (
                 DELETE FROM queue q WHERE q.leader = v_ended.id RETURNING q.job_id, q.step, q.retry_count

@@ -13,6 +13,7 @@ DECLARE
     v_stop_sessions bigint[];
 BEGIN
     PERFORM lock_lanes(p_ids);
+    PERFORM lock_groups(p_ids);
     WITH locked AS MATERIALIZED (
         SELECT q.job_id FROM queue q
         WHERE q.job_id = ANY (p_ids)
@@ -22,7 +23,9 @@ BEGIN
     ), gone AS (
         DELETE FROM queue q USING locked WHERE q.job_id = locked.job_id
         RETURNING q.job_id, q.step, q.attempt, q.retry_count, q.executor_id, q.session, q.state, q.start_time,
-            q.attempt_time, q.dedup_key, array_to_string(q.promoted_for, ',') AS promoted
+            q.attempt_time, array_to_string(q.promoted_for, ',') AS promoted,
+            -- The end of a follower is its own.
+            CASE WHEN q.leader IS NULL THEN q.dedup_key END AS dedup_key
     ), ended AS (
         INSERT INTO results (job_id, state, step, attempt, retry_count, executor_id, start_time, finish_time)
         SELECT job_id, p_state, step, attempt, retry_count, executor_id, start_time, now() FROM gone

@@ -35,6 +35,7 @@ BEGIN
             SELECT q.lane FROM queue q JOIN unnest(p_ids, p_states) AS u (id, state) ON q.job_id = u.id
             WHERE u.state = 4);
     END IF;
+    PERFORM lock_groups(p_ids);
 
     WITH o AS MATERIALIZED (
         SELECT * FROM unnest(p_ids, p_attempts, p_outcomes, p_finish_times, p_error_kinds, p_error_messages,

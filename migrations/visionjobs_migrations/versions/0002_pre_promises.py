@@ -19,6 +19,7 @@ _FUNCTIONS = (
     "lane_claim_time",
     "lane_claimable",
     "lock_lanes",
+    "lock_groups",
     "deal_apart",
     "claim_jobs",
     "give_back",
@@ -52,6 +53,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(f"DROP FUNCTION {', '.join(reversed(_FUNCTIONS))}")
+    # The older code would never end a follower; now it stands on its own, above its lane's floors.
+    op.execute("UPDATE queue SET leader = NULL WHERE leader IS NOT NULL")
+    op.execute("UPDATE lanes SET floors = '{0,0,0}'")
     for name in ("claim_jobs", "give_back"):
         _create_function("0001", name)
     op.drop_index("idempotency_keys_create_time_idx", "idempotency_keys")

@@ -3,7 +3,7 @@
 Requests: one permit each `(60 s + validity + slack) ÷ limit` (GCRA with a burst of one), so that no 60 s window holds
 more calls than the limit, wherever in its validity each call begins. Tokens and dollars: what was reserved in the last
 window, counted in buckets of time, never exceeds the limit. A reservation is settled when the real usage is known;
-one that never is ages out of its window.
+one that never is ages out of its window. Days: none is permitted so near midnight that it could begin on either day.
 
 Sources: GCRA as in ITU-T I.371, with the increment stretched by the time that a permit may be used late.
 """
@@ -19,6 +19,9 @@ VALIDITY = datetime.timedelta(seconds=0.5)
 
 _SLACK = datetime.timedelta(seconds=0.3)
 """What a permit may be late on its way."""
+
+_LATENESS = VALIDITY + _SLACK
+"""How long after its permit is due a call may begin."""
 
 _MINUTE = datetime.timedelta(seconds=60)
 _TEN_MINUTES = datetime.timedelta(minutes=10)
@@ -72,7 +75,7 @@ class WindowRule:
     @property
     def buckets(self) -> int:
         # The oldest bucket leaves when all of it is out of every window that a call under way may begin in.
-        return math.ceil((self.length + VALIDITY + _SLACK) / self.bucket) + 1
+        return math.ceil((self.length + _LATENESS) / self.bucket) + 1
 
     def number(self, time: datetime.datetime) -> int:
         return math.floor(time.timestamp() / self.bucket.total_seconds())
@@ -97,15 +100,12 @@ class WindowRule:
 
     def fits_at(self, window: Window, amount: float, limit: float, now: datetime.datetime) -> datetime.datetime:
         """Return when this amount fits, `now` if it does already. An amount above the limit fits an empty window."""
-        excess = self.total(window, now) + amount - limit
-        number = self.number(now)
         first = window.newest - len(window.used) + 1
         for place, value in enumerate(window.used):
-            if excess <= 0:
+            if self.total(window, now) + amount <= limit:
                 break
             leaves = first + place + self.buckets
-            if leaves > number and value:
-                excess -= value
+            if leaves > self.number(now) and value:
                 now = datetime.datetime.fromtimestamp(leaves * self.bucket.total_seconds(), datetime.UTC)
         return now
 
@@ -151,15 +151,17 @@ def grant(
         limits: The lane's limits.
         asks: Who waits, the best first.
         now: The store's time.
-        ahead: Permits that are due within this time are given now.
+        ahead: Permits that are due within this time are given now; at most VALIDITY.
 
     Returns:
         The pace after it, and for each ask that got one the time when its permit is due. Where not all did,
         `next_permit_time` is when the next one fits.
     """
     due_times: list[datetime.datetime] = []
+    due = now
     for ask in asks:
-        due = next_time(pace, limits, ask, now=now)
+        # Not before the one ahead of it, which may be due later than now.
+        due = next_time(pace, limits, ask, now=due)
         if due > now + ahead:
             return replace(pace, next_permit_time=due), due_times
         pace = _use(pace, limits, ask, due, now=now)
@@ -172,16 +174,13 @@ def next_time(pace: Pace, limits: Limits, ask: Ask, *, now: datetime.datetime) -
     due = now
     if limits.requests_per_minute is not None and pace.next_permit_time is not None:
         due = max(due, pace.next_permit_time)
-    if (
-        limits.requests_per_day is not None
-        and pace.day == provider_day(due)
-        and pace.day_count >= limits.requests_per_day
-    ):
-        due = end_of_day(due)
     if limits.input_tokens_per_minute is not None:
-        due = max(due, TOKENS.fits_at(pace.tokens, ask.tokens, limits.input_tokens_per_minute, due))
+        due = TOKENS.fits_at(pace.tokens, ask.tokens, limits.input_tokens_per_minute, due)
     if limits.dollars_per_10_minutes is not None:
-        due = max(due, DOLLARS.fits_at(pace.dollars, ask.dollars, limits.dollars_per_10_minutes, due))
+        due = DOLLARS.fits_at(pace.dollars, ask.dollars, limits.dollars_per_10_minutes, due)
+    if limits.requests_per_day is not None:
+        # Last: what fits a window fits it later too.
+        due = _in_day(pace, limits.requests_per_day, due)
     return due
 
 
@@ -194,11 +193,25 @@ def settle(pace: Pace, asked: Ask, used: Ask, granted: datetime.datetime, *, now
     )
 
 
+def reconsider(pace: Pace, limits: Limits, like: Ask, *, now: datetime.datetime) -> Pace:
+    """Return the pace with a sooner `next_permit_time`, if a call like this fits sooner than was said.
+
+    It may after a settlement, which frees what the call did not use, and after a change of the limits.
+    """
+    if pace.next_permit_time is None:
+        return pace
+    # The last permit, due at most VALIDITY from now, holds back the next one for an interval; longer do the windows.
+    paced = now + VALIDITY + (interval(limits) or datetime.timedelta())
+    due = next_time(replace(pace, next_permit_time=min(pace.next_permit_time, paced)), limits, like, now=now)
+    return replace(pace, next_permit_time=min(pace.next_permit_time, due))
+
+
 def interval(limits: Limits) -> datetime.timedelta | None:
     """Return the time between two permits; None if requests are not limited by the minute."""
     if limits.requests_per_minute is None:
         return None
-    return (_MINUTE + VALIDITY + _SLACK) / limits.requests_per_minute
+    # Rounded up to a microsecond: rounded down, a busy minute would hold more calls than the limit.
+    return -(-(_MINUTE + _LATENESS) // limits.requests_per_minute)
 
 
 def provider_day(time: datetime.datetime) -> datetime.date:
@@ -208,8 +221,21 @@ def provider_day(time: datetime.datetime) -> datetime.date:
 
 def end_of_day(time: datetime.datetime) -> datetime.datetime:
     """Return the next midnight Pacific, in UTC."""
-    tomorrow = provider_day(time) + datetime.timedelta(days=1)
-    return datetime.datetime.combine(tomorrow, datetime.time(), _DAY_ZONE).astimezone(datetime.UTC)
+    return _begin_of(provider_day(time) + datetime.timedelta(days=1))
+
+
+def _begin_of(day: datetime.date) -> datetime.datetime:
+    return datetime.datetime.combine(day, datetime.time(), _DAY_ZONE).astimezone(datetime.UTC)
+
+
+def _in_day(pace: Pace, limit: int, due: datetime.datetime) -> datetime.datetime:
+    """Return when a day has room for a call that is due then, and that surely begins in that day."""
+    # A permit given ahead may have begun the new day already: then the old one, whose count is gone, is over.
+    day = max(provider_day(due), pace.day or datetime.date.min)
+    is_full = pace.day == day and pace.day_count >= limit
+    if is_full or provider_day(due + _LATENESS) > day:
+        day += datetime.timedelta(days=1)
+    return max(due, _begin_of(day) + VALIDITY)
 
 
 def _use(pace: Pace, limits: Limits, ask: Ask, due: datetime.datetime, *, now: datetime.datetime) -> Pace:

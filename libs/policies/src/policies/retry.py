@@ -3,7 +3,7 @@
 | end of the attempt | charged to retry_count | next |
 |---|---|---|
 | retryable failure: provider 5xx, timeout, broken connection, unusable output | yes | after the backoff, never before the provider's own time |
-| the same while the lane's circuit breaker is not closed, its probe included | no | at once; the lane decides when |
+| provider 5xx, timeout, broken connection while the lane's circuit breaker is not closed, its probe included | no | at the provider's own time, without one at once; the lane decides when |
 | other failure: bad image, bad request, safety block | - | FAILED |
 | throttled by the provider (429) | no | at once; the lane is closed for the provider's time |
 | released: draining, bad key on one executor, no permit in time | no | at once |

@@ -6,6 +6,7 @@ own. What this scheduler changes itself stands here at once.
 
 import datetime
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from scheduler.lanes import Lane
@@ -17,6 +18,14 @@ class BoardStore(ExecutorStore, LaneStore, Protocol):
     """What the board is read from."""
 
 
+@dataclass
+class _Changes:
+    """What this scheduler changed since the latest look began, which may not have seen it."""
+
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    accepting: bool | None = None
+
+
 class Board:
     """The latest look."""
 
@@ -26,6 +35,7 @@ class Board:
         self._served: Collection[str] = ()
         self._lanes: dict[str, Lane] = {}
         self._accepting = True
+        self._changes = _Changes()
 
     @property
     def is_accepting(self) -> bool:
@@ -37,6 +47,11 @@ class Board:
         """Whether every lane's breaker is closed."""
         return all(lane.breaker.is_closed for lane in self._lanes.values())
 
+    @property
+    def bounds_flight(self) -> bool:
+        """Whether some lane bounds how many attempts run at once."""
+        return any(lane.limits.max_in_flight is not None for lane in self._lanes.values())
+
     def lane(self, name: str) -> Lane:
         """Return a lane; one that nobody knows has no limits."""
         return self._lanes.get(name) or Lane(name=name)
@@ -47,13 +62,17 @@ class Board:
 
     def put(self, lane: Lane) -> None:
         """This scheduler changed a lane."""
-        self._lanes[lane.name] = lane
+        self._lanes[lane.name] = self._changes.lanes[lane.name] = lane
 
     def set_accepting(self, *, accepting: bool) -> None:
-        self._accepting = accepting
+        """This scheduler opened or closed the door."""
+        self._accepting = self._changes.accepting = accepting
 
     async def refresh(self) -> None:
         """Look again. Raises StoreUnavailable."""
+        changes = self._changes = _Changes()
         self._served = await self._store.served_lanes(self._seen_within)
-        self._accepting = await self._store.is_accepting()
-        self._lanes = {lane.name: lane for lane in await self._store.lanes()}
+        accepting = await self._store.is_accepting()
+        lanes = {lane.name: lane for lane in await self._store.lanes()}
+        self._accepting = accepting if changes.accepting is None else changes.accepting
+        self._lanes = lanes | changes.lanes

@@ -112,6 +112,7 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[Addresses]:
                 spans=spans,
                 on_health=server.set_healthy,
             )
+            await scheduler.prepare()
             async with _serving(settings, server, scheduler, signals) as addresses:
                 yield addresses
     finally:
@@ -300,10 +301,13 @@ class Scheduler:
         )
         self._letting_go = asyncio.Event()
 
-    async def run(self) -> None:
-        """Work until cancelled; after `let_go` only outcomes are still stored."""
+    async def prepare(self) -> None:
+        """Know the lanes, and make those that are missing, before anybody asks. Raises StoreUnavailable."""
         await self._store.add_lanes([f"gemini/{model}" for model in self._settings.models])
         await self._board.refresh()
+
+    async def run(self) -> None:
+        """Work until cancelled; after `let_go` only outcomes are still stored."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._completer.run())
             loops = [

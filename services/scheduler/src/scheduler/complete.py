@@ -72,6 +72,8 @@ class Completer:
         # Not begun yet, by attempt; written by `add`, emptied by `run`.
         self._gathered: dict[AttemptId, _Entry] = {}
         self._being_stored: dict[AttemptId, _Entry] = {}
+        # Of these their lanes know already, and whether the breaker was closed until then.
+        self._heard: dict[AttemptId, bool] = {}
         self._changed = asyncio.Condition()
 
     async def add(self, outcomes: Collection[Outcome], acknowledge: Acknowledge) -> None:
@@ -83,6 +85,8 @@ class Completer:
             for outcome in outcomes:
                 entry = self._being_stored.get(outcome.attempt_id) or self._gathered.get(outcome.attempt_id)
                 if entry is None:
+                    # Whoever empties a full buffer must know of it.
+                    self._changed.notify_all()
                     await self._changed.wait_for(lambda: len(self._gathered) < MAX_BUFFERED)
                     entry = self._gathered.setdefault(outcome.attempt_id, _Entry(outcome))
                 if acknowledge not in entry.acknowledge:
@@ -94,7 +98,7 @@ class Completer:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._gathered)
-                self._being_stored = self._next_batch()
+                self._being_stored, self._heard = self._next_batch(), {}
                 self._changed.notify_all()
             await self._store_all(list(self._being_stored.values()))
             async with self._changed:
@@ -194,7 +198,7 @@ class Completer:
             if not isinstance(outcome.verdict, Succeeded) or self._health.wants(outcome)
         ]
         running = await self._store.find_running(telling) if telling else {}
-        breaker_closed = await self._health.note(outcomes, running)
+        await self._health.note(outcomes, running, self._heard)
         now = self._time.now()
         settled: list[FinalRecord | ReturnRecord] = []
         for outcome in outcomes:
@@ -207,7 +211,7 @@ class Completer:
                         outcome,
                         outcome.verdict,
                         job,
-                        breaker_closed=breaker_closed.get(outcome.attempt_id, True),
+                        breaker_closed=self._heard.get(outcome.attempt_id, True),
                         now=now,
                         draw=self._randomness.draw(),
                     )
@@ -226,8 +230,9 @@ class Completer:
             self._hub.job_changed(job_id)
         if ended.to_stop:
             await self._stops.stop(ended.to_stop)
-        if returned or len(ended.changed) > len(ended.attempts):
-            # What came back may be dealt again, and so may a follower in the place of its leader.
+        if returned or len(ended.changed) > len(ended.attempts) or (ended.attempts and self._health.bounds_flight):
+            # What came back may be dealt again, and so may a follower in the place of its leader, or the next one of a
+            # lane that bounds how many run.
             self._wake()
         return ended, returned
 

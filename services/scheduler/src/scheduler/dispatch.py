@@ -16,7 +16,7 @@ from runtime.tracing import Attributes, Tracing
 from scheduler.errors import StoreUnavailable
 from scheduler.estimates import UNKNOWN, ask_of
 from scheduler.fleet import Assignment, Fleet, Held
-from scheduler.image_cache import INLINE_BYTES, ImageCache
+from scheduler.image_cache import INLINE_BYTES, INLINE_BYTES_A_JOB, ImageCache
 from scheduler.jobs import Stage
 from scheduler.ports import ClaimStore, StoreClock
 from scheduler.records import AttemptId, ClaimedJob, Head, RunningJob, Slots
@@ -79,13 +79,20 @@ class Dispatcher:
             except StoreUnavailable as error:
                 _log.warning("dispatch_waits_for_database", error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
+                # What was woken for is not done.
+                self.wake()
 
     async def _promote(self) -> None:
         """Let the jobs move on whose time has come."""
         # Due times that are told meanwhile must not be forgotten.
-        self._next_due = None
-        due = await self._store.promote_due()
-        expired, next_expiry = await self._store.expire_due()
+        known, self._next_due = self._next_due, None
+        try:
+            due = await self._store.promote_due()
+            expired, next_expiry = await self._store.expire_due()
+        except StoreUnavailable:
+            if known is not None:
+                self._note_due(known)
+            raise
         for job_id in expired:
             self._hub.job_changed(job_id)
         for time in (due, next_expiry):
@@ -166,11 +173,7 @@ class Dispatcher:
                 continue
             assignment = Assignment(
                 job=job,
-                images={
-                    image.sha256: images[job.client_id, image.sha256]
-                    for image in job.spec.images
-                    if (job.client_id, image.sha256) in images
-                },
+                images=_inlined(job, images),
                 traceparent=self._trace(job, now),
                 start_within=job.spec.expire_time - now if job.spec.expire_time else None,
             )
@@ -224,6 +227,18 @@ class Dispatcher:
         return self._tracing.record(
             "dispatch", job.traceparent, start=job.start_time, end=max(now, job.start_time), attributes=attributes
         )
+
+
+def _inlined(job: ClaimedJob, images: Mapping[tuple[str, str], bytes]) -> dict[str, bytes]:
+    """Return those of a job's small images that go along."""
+    inlined: dict[str, bytes] = {}
+    room = INLINE_BYTES_A_JOB
+    for sha256 in {image.sha256: None for image in job.spec.images}:
+        data = images.get((job.client_id, sha256))
+        if data is not None and len(data) <= room:
+            inlined[sha256] = data
+            room -= len(data)
+    return inlined
 
 
 def _running(job: ClaimedJob) -> RunningJob:

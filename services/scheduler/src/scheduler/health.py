@@ -2,7 +2,7 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
 from policies import quota
@@ -15,7 +15,7 @@ from scheduler.lanes import Lane, after_health, after_throttling
 from scheduler.permits import Permits, Reservation
 from scheduler.ports import LaneStore, StoreClock
 from scheduler.records import AttemptId, RunningJob
-from scheduler.settlement import Outcome, Throttled, cost_usd
+from scheduler.settlement import Outcome, Succeeded, Throttled, cost_usd
 from scheduler.signals import Signals
 
 _log = logs.get_logger(__name__)
@@ -49,23 +49,32 @@ class LaneHealth:
         """Say whether a lane must hear of a success: usually nothing is to be said of it."""
         return self._permits.has_reserved(outcome.attempt_id) or not self._board.breakers_closed
 
-    async def note(
-        self, outcomes: Sequence[Outcome], running: Mapping[AttemptId, RunningJob]
-    ) -> Mapping[AttemptId, bool]:
-        """Note what the running attempts among these tell of their lanes.
+    @property
+    def bounds_flight(self) -> bool:
+        """Whether the end of an attempt may let another one begin in its lane."""
+        return self._board.bounds_flight
 
-        Returns:
-            For each of them, whether its lane's breaker was closed when it was heard. Raises StoreUnavailable.
+    async def note(
+        self,
+        outcomes: Sequence[Outcome],
+        running: Mapping[AttemptId, RunningJob],
+        heard: MutableMapping[AttemptId, bool],
+    ) -> None:
+        """Note what the running attempts among these tell of their lanes. Raises StoreUnavailable.
+
+        Args:
+            outcomes: The ends.
+            running: What is known of those that run.
+            heard: For each attempt that a lane heard of, whether the lane's breaker was closed until then. Those that
+                are there are not told again, however often their outcomes have to be stored.
         """
         by_lane: defaultdict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             job = running.get(outcome.attempt_id)
-            if job is not None:
+            if job is not None and outcome.attempt_id not in heard:
                 by_lane[job.lane].append(outcome)
-        closed: dict[AttemptId, bool] = {}
         for name, told in by_lane.items():
-            closed |= await self._note_lane(name, told)
-        return closed
+            heard.update(await self._note_lane(name, told))
 
     async def _note_lane(self, name: str, told: Sequence[Outcome]) -> Mapping[AttemptId, bool]:
         reservations = {
@@ -74,7 +83,7 @@ class LaneHealth:
             if (reservation := self._permits.settle(outcome.attempt_id)) is not None
         }
         before = self._board.lane(name)
-        if not reservations and before.breaker.is_closed and all(each.health is Health.ANSWERED for each in told):
+        if not reservations and before.breaker.is_closed and all(isinstance(each.verdict, Succeeded) for each in told):
             # The end of the job itself resets the lane's streak.
             return {outcome.attempt_id: True for outcome in told}
         draw = self._randomness.draw()

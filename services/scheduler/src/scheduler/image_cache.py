@@ -5,6 +5,9 @@ import cachetools
 INLINE_BYTES = 64 * 1024
 """Larger images are fetched by the executor."""
 
+INLINE_BYTES_A_JOB = 256 * 1024
+"""And so are those beyond this sum: with a job's texts they make a message of less than 1 MiB."""
+
 
 class ImageCache:
     """Least recently used bytes by (client, hash), bounded in bytes. Holds only images that go inline."""

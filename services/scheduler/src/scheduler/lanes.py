@@ -140,6 +140,9 @@ def after_throttling(
         return replace(lane, stopped_reason=stop)
     throttles = lane.throttles
     if provider_time is None:
+        if throttles and lane.closed_until is not None and now < lane.closed_until:
+            # Its call began before the lane was closed: it met the same limit, and is no further one in a row.
+            throttles -= 1
         provider_time = datetime.timedelta(seconds=backoff.throttled_seconds(throttles, draw=draw))
         throttles += 1
     until = now + provider_time

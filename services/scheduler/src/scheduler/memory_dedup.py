@@ -4,7 +4,7 @@ What ports.SubmissionStore.insert_jobs and ports.OutcomeStore.finish promise abo
 """
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.jobs import CachePolicy, JobState, NewJob
@@ -38,7 +38,12 @@ class Dedup:
         self._result_lifetime = result_lifetime
         self._keys: dict[bytes, _Key] = {}
 
-    def place(self, job: NewJob, now: datetime.datetime) -> Place:
+    def places(self, jobs: Sequence[NewJob], now: datetime.datetime) -> Mapping[str, Place]:
+        """Return where new jobs stand. Those that only lead come first, so that the others may follow them."""
+        in_turn = sorted(jobs, key=lambda job: job.spec.cache is CachePolicy.USE)
+        return {job.job_id: self._place(job, now) for job in in_turn}
+
+    def _place(self, job: NewJob, now: datetime.datetime) -> Place:
         """Return where a new job stands; it leads its key if nobody does."""
         if job.dedup_key is None or job.due_time is not None:
             return Place()

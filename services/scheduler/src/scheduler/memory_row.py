@@ -29,6 +29,7 @@ class JobRow:
         session: That of the executor that runs it.
         attempt_time: When its latest attempt began.
         paid_calls: Calls of ended attempts that may have been billed.
+        last_paid: Whether that of the last one was among them.
         preparing_deaths: Executors that died while they prepared it.
         promoted_for: The kinds of failure after which it became a leader.
         ended: Its attempts that ended, by their number.
@@ -43,6 +44,7 @@ class JobRow:
     session: int = 0
     attempt_time: datetime.datetime | None = None
     paid_calls: int = 0
+    last_paid: bool = False
     preparing_deaths: int = 0
     promoted_for: frozenset[str] = frozenset()
     ended: dict[int, Attempt] = field(default_factory=dict)
@@ -127,6 +129,7 @@ class JobRow:
         if known.executor_id != executor_id:
             return False
         del self.ended[self.job.attempt]
+        self.paid_calls -= self.last_paid
         self.session = session
         self.job = replace(self.job, state=JobState.RUNNING, stage=Stage.STARTING, stage_start_time=known.start_time)
         return True
@@ -145,7 +148,8 @@ class JobRow:
             return False
         self._record(back.record)
         self.queued_time = now
-        self.paid_calls += back.record.paid
+        self.last_paid = back.record.paid
+        self.paid_calls += self.last_paid
         self.preparing_deaths += back.died_preparing
         self.job = replace(
             self.job,
@@ -208,6 +212,8 @@ class JobRow:
         known = self.ended.get(record.attempt_id.attempt)
         if known is not None and known.outcome in _UNFINISHED:
             self._record(record)
+            if self.job.result is not None:
+                self.job = replace(self.job, result=replace(self.job.result, cost_usd=self._cost_usd()))
 
     def _was_made(self, attempt: AttemptId) -> bool:
         """Return whether the attempt is one of this job's, which is not final."""
@@ -271,10 +277,13 @@ class JobRow:
             output_json=final.output_json,
             model_version=record.model_version,
             usage=record.usage or Usage(),
-            cost_usd=sum(attempt.cost_usd for attempt in self.ended.values()),
+            cost_usd=self._cost_usd(),
             cached=False,
             stage_seconds=_entered(record.stage_seconds),
         )
+
+    def _cost_usd(self) -> float:
+        return sum(attempt.cost_usd for attempt in self.ended.values())
 
 
 def new_row(client_id: str, new: NewJob, seq: int, *, leader: str | None) -> JobRow:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import ImageRef, Job, JobState, NewImage, NewJob, Stage
-from scheduler.memory_dedup import Dedup
+from scheduler.memory_dedup import Dedup, Place
 from scheduler.memory_lanes import MemoryLanes
 from scheduler.memory_row import JobRow, new_row
 from scheduler.ports import StoreClock
@@ -80,7 +80,9 @@ class MemoryStore(MemoryLanes):
                 owner = owners.setdefault(job.request_id, self._known(client_id, job.request_id) or job)
                 if owner.spec_hash != job.spec_hash:
                     raise RequestIdReused(job.request_id, owner.job_id if owner.job_id in self._rows else None)
-        return [self._accept(client_id, job, owners.get(job.request_id, job)) for job in jobs]
+        new = [job for job in jobs if owners.get(job.request_id, job).job_id == job.job_id]
+        places = self._dedup.places(new, self._time.now())
+        return [self._accept(client_id, job, owners.get(job.request_id, job), places) for job in jobs]
 
     def _known(self, client_id: str, request_id: str) -> NewJob | None:
         known = self._request_ids.get((client_id, request_id))
@@ -88,12 +90,12 @@ class MemoryStore(MemoryLanes):
             return None
         return known
 
-    def _accept(self, client_id: str, job: NewJob, owner: NewJob) -> Accepted:
+    def _accept(self, client_id: str, job: NewJob, owner: NewJob, places: Mapping[str, Place]) -> Accepted:
         if owner.job_id != job.job_id:
             return Accepted(job_id=owner.job_id, is_known=True)
         now = self._time.now()
         self._lane(job.spec.lane)
-        place = self._dedup.place(job, now)
+        place = places[job.job_id]
         row = self._rows[job.job_id] = new_row(client_id, job, next(self._seqs), leader=place.leader)
         if job.request_id:
             self._request_ids[client_id, job.request_id] = job
@@ -108,13 +110,14 @@ class MemoryStore(MemoryLanes):
 
     async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
         del thorough
+        found = self._lanes.get(lane)
+        if found is None:
+            return []
         now = self._time.now()
         waiting = [row for row in self._claimable() if row.job.spec.lane == lane and row.rank <= max_rank]
-        takes = self._takes(lane, now)
-        found = self._lane(lane)
         claimed = [
             row.start(slot, now, permit_required=found.limits.need_permits)
-            for row, slot in self._deal(waiting[:takes], slots)
+            for row, slot in itertools.islice(self._deal(waiting, slots), self._takes(lane, now))
         ]
         if claimed and not found.breaker.is_closed:
             self._probe(lane, claimed[0].attempt_id)

@@ -1,6 +1,7 @@
 """What operators do to lanes and submissions. It holds for the whole fleet."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,11 +50,13 @@ class Operate:
         """Change limits, named as in policies.quota.Limits; 0 means no limit.
 
         Raises:
-            InvalidRequest: A limit is negative.
+            InvalidRequest: A limit is negative, or not finite.
             LaneNotFound: There is no such lane.
         """
         if violations := [
-            Violation(limit, "must not be negative") for limit, value in limits.items() if not value >= 0
+            Violation(limit, "must be 0 or a positive number")
+            for limit, value in limits.items()
+            if not 0 <= value < math.inf
         ]:
             raise InvalidRequest(violations)
         changes: dict[str, Any] = {limit: value or None for limit, value in limits.items()}

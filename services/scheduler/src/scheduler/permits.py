@@ -6,7 +6,7 @@ holding a slot. Nothing is permitted while the store cannot be reached.
 
 import asyncio
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies import quota
@@ -52,9 +52,10 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Granted:
-    """Who may call; when the best of the others may, None if nobody knows."""
+    """Who may call; who may stay in line, and when the first of these may call, None if nobody knows."""
 
-    attempts: tuple[AttemptId, ...]
+    attempts: Collection[AttemptId]
+    in_line: Sequence[AttemptId]
     next_time: datetime.datetime | None
 
 
@@ -146,7 +147,7 @@ class Permits:
             return self._time.now()
         for attempt in granted.attempts:
             self._permit(lane, attempt, waiting[attempt], now)
-        self._release_others(lane, granted.next_time, now)
+        self._release_others(lane, waiting, granted, now)
         return granted.next_time
 
     def _permit(self, lane: Lane, attempt: AttemptId, waiting: _Waiting, now: datetime.datetime) -> None:
@@ -155,14 +156,22 @@ class Permits:
         if lane.limits.need_permits:
             self._reserved[attempt] = Reservation(lane.name, waiting.ask, now)
 
-    def _release_others(self, lane: Lane, next_time: datetime.datetime | None, now: datetime.datetime) -> None:
-        """Give the slots back of those whose turn is far away."""
-        between = quota.interval(lane.limits) or datetime.timedelta()
-        rest = sorted(self._waiting[lane.name].items(), key=lambda item: item[1].order)
-        for place, (attempt, waiting) in enumerate(rest):
-            if next_time is None or next_time + place * between > now + RELEASE_AFTER:
-                del self._waiting[lane.name][attempt]
-                waiting.session.withdraw([attempt])
+    def _release_others(
+        self, lane: Lane, waiting: Collection[AttemptId], granted: _Granted, now: datetime.datetime
+    ) -> None:
+        """Give the slots back of those whose turn is far away. Who asked meanwhile is served next."""
+        keep = set(granted.attempts)
+        if granted.next_time is not None:
+            between = quota.interval(lane.limits) or datetime.timedelta()
+            latest = now + RELEASE_AFTER
+            keep |= {
+                attempt
+                for place, attempt in enumerate(granted.in_line)
+                if granted.next_time + place * between <= latest
+            }
+        for attempt in waiting:
+            if attempt not in keep and (asked := self._waiting[lane.name].pop(attempt, None)) is not None:
+                asked.session.withdraw([attempt])
 
     def _drop_unsettled(self) -> None:
         oldest = self._time.now() - _UNSETTLED_FOR
@@ -182,11 +191,9 @@ def _grant(
     if closure is not None:
         why, until = closure
         if why is not Closure.BREAKER or lane.breaker.probe is None:
-            return replace(lane, pace=pace), _Granted((), until)
+            return replace(lane, pace=pace), _Granted((), asking, until)
         asking = [attempt for attempt in asking if tuple(attempt) == lane.breaker.probe]
     pace, due_times = quota.grant(pace, lane.limits, [waiting[attempt].ask for attempt in asking], now=now, ahead=AHEAD)
-    granted = tuple(asking[: len(due_times)])
-    next_time = None
-    if closure is None and len(due_times) < len(asking):
-        next_time = quota.next_time(pace, lane.limits, waiting[asking[len(due_times)]].ask, now=now)
-    return replace(lane, pace=pace), _Granted(granted, next_time)
+    granted, in_line = asking[: len(due_times)], asking[len(due_times) :]
+    next_time = quota.next_time(pace, lane.limits, waiting[in_line[0]].ask, now=now) if in_line else None
+    return replace(lane, pace=pace), _Granted(granted, in_line, next_time)

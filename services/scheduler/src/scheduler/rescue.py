@@ -18,7 +18,8 @@ from scheduler.ports import ExecutorStore
 
 _INTERVAL_SECONDS = 1.0
 _MIN_PAUSE_SECONDS = 0.2
-_STALL_SECONDS = 4.0
+_STALL_SHARE = 0.3
+"""A look that is late by more than this share of the lost deadline shows that this process stood still."""
 
 _log = logs.get_logger(__name__)
 
@@ -80,7 +81,8 @@ class Rescue:
         await self._board.refresh()
         now, before = self._clock.monotonic(), self._looked_at
         self._looked_at = now
-        if self._healthy_since is not None and now - before > _STALL_SECONDS:
+        stalled_after = _INTERVAL_SECONDS + _STALL_SHARE * self._lost_after.total_seconds()
+        if self._healthy_since is not None and now - before > stalled_after:
             # This process stood still, and stored nobody's heartbeats meanwhile.
             _log.warning("rescue_stalled", seconds=round(now - before, 1))
             self._healthy_since = now

@@ -217,7 +217,7 @@ def _wait_again(
 ) -> FinalRecord | ReturnRecord:
     """Let the job wait again, unless it may not be called any more."""
     paid_calls = running.paid_calls + record.paid
-    if record.paid and not retry.may_pay_again(paid_calls=paid_calls, max_retries=running.max_retries):
+    if not retry.may_pay_again(paid_calls=paid_calls, max_retries=running.max_retries):
         said = record.error.message if record.error else ""
         message = f"{paid_calls} calls were made that may have been billed, and gave no result; the last: {said}"
         return _failed(record, "PAID_CALLS_EXHAUSTED", message, session=session)

@@ -38,6 +38,12 @@ SELECT expire_time FROM queue WHERE expire_time IS NOT NULL AND state < 3 AND ex
 ORDER BY expire_time LIMIT 1
 """
 
+_COUNT_WAITING = """
+SELECT count(*) FROM (
+    SELECT 1 FROM queue WHERE state = 2 AND leader IS NULL AND (expire_time IS NULL OR expire_time > now()) LIMIT $1
+) waiting
+"""
+
 _PROMOTE_LIMIT = 1_000
 _EXPIRE_LIMIT = 500
 _RAISE_LIMIT = 500
@@ -120,9 +126,7 @@ class Claims(Queries):
 
     async def count_waiting(self, limit: int) -> int:
         async with self._database.reserved() as connection:
-            count: int = await connection.fetchval(
-                "SELECT count(*) FROM (SELECT 1 FROM queue WHERE state = 2 AND leader IS NULL LIMIT $1) waiting", limit
-            )
+            count: int = await connection.fetchval(_COUNT_WAITING, limit)
         return count
 
     async def get_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, bytes]:

@@ -17,7 +17,7 @@ from scheduler.errors import StoreUnavailable
 _ACQUIRE_SECONDS = 2.0
 _STATEMENT_MS = 2_000
 
-_SERVER_SETTINGS = {
+SERVER_SETTINGS = {
     "application_name": "visionjobs-scheduler",
     "statement_timeout": str(_STATEMENT_MS),
     "lock_timeout": str(_STATEMENT_MS),
@@ -129,7 +129,7 @@ async def open_database(
             max_inactive_connection_lifetime=settings.idle_seconds,
             timeout=settings.connect_seconds,
             command_timeout=_STATEMENT_MS / 1000 + 1,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=SERVER_SETTINGS,
         )
     except UNAVAILABLE as error:
         raise StoreUnavailable(f"The database is away: {error or type(error).__name__}") from error

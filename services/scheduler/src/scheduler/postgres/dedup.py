@@ -26,7 +26,10 @@ _TAKE_KEYS_TO_USE = _TAKE_KEYS.format(
 )
 _TAKE_KEYS_TO_REFRESH = _TAKE_KEYS.format(there=_THERE, otherwise="excluded.leader")
 
-_LOCK_KEYS = "SELECT 1 FROM dedup WHERE key = ANY ($1::bytea[]) ORDER BY key FOR UPDATE"
+_LOCK_KEYS = """
+INSERT INTO dedup AS d (key, client_id) SELECT DISTINCT key, $1 FROM unnest($2::bytea[]) AS n (key) ORDER BY key
+ON CONFLICT (key) DO UPDATE SET client_id = d.client_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ async def find_places(connection: asyncpg.Connection, client_id: str, jobs: Sequ
     refreshers = [job for job in taking_part if job.spec.cache is not CachePolicy.USE]
     if refreshers and users:
         # The two statements below would lock their keys in no common order.
-        await connection.execute(_LOCK_KEYS, [job.dedup_key for job in taking_part])
+        await connection.execute(_LOCK_KEYS, client_id, [job.dedup_key for job in taking_part])
     if refreshers:
         await _take(connection, _TAKE_KEYS_TO_REFRESH, client_id, refreshers)
     if not users:

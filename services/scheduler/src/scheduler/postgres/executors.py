@@ -20,20 +20,24 @@ SET host = excluded.host, version = excluded.version, capacity = excluded.capaci
 RETURNING session
 """
 
-# Rows are locked in the order of seq, as everywhere. One whose loss put it back into the queue is taken back while it
-# only waits there: nobody else has begun it.
+# Rows are locked in the order of seq, as everywhere. One whose loss (5) put it back into the queue is taken back while
+# it only waits there: nobody else has begun it, and its loss is forgotten.
 _KEEP_HELD = (
     """
 WITH locked AS MATERIALIZED (
-    SELECT q.job_id FROM queue q JOIN unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
+    SELECT q.job_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
       ON q.job_id = h.job_id AND q.attempt = h.attempt
     WHERE q.executor_id = $3 AND (q.state = 3 OR (q.state = 2 AND q.leader IS NULL AND EXISTS (
         SELECT 1 FROM attempts a WHERE a.job_id = q.job_id AND a.attempt = q.attempt AND a.outcome = 5)))
     ORDER BY q.seq FOR UPDATE OF q
+), forgotten AS (
+    DELETE FROM attempts a USING locked WHERE a.job_id = locked.job_id AND a.attempt = locked.attempt
+    RETURNING a.job_id, a.paid
 )
 UPDATE queue q
-SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_time, q.attempt_time), state = 3
-FROM locked WHERE q.job_id = locked.job_id
+SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_time, q.attempt_time), state = 3,
+    paid_calls = q.paid_calls - coalesce(forgotten.paid::int, 0)
+FROM locked LEFT JOIN forgotten USING (job_id) WHERE q.job_id = locked.job_id
 RETURNING """  # noqa: S608 - our own columns
     + COLUMNS
 )

@@ -29,18 +29,12 @@ WITH o AS MATERIALIZED (
     SELECT * FROM give_back($1::uuid[], $2::int[], $14::boolean[], $12::boolean[], $15::timestamptz[], $16::boolean[],
         $17::bigint[])
 ), attempted AS (
-    INSERT INTO attempts AS a (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
+    INSERT INTO attempts (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
         error_message, error_retryable, usage, cost_usd, model_version, stage_seconds, paid, raw_answer)
     SELECT o.job_id, o.attempt, b.step, b.executor_id, b.attempt_time, o.finish_time, o.outcome, o.error_kind,
         o.error_message, o.error_retryable, o.usage::bigint[], o.cost_usd, o.model_version,
         o.stage_seconds::float8[], o.paid, o.raw_answer
     FROM back b JOIN o ON o.job_id = b.job_id
-    -- There is a row already where the attempt was given up once, and taken back.
-    ON CONFLICT (job_id, attempt) DO UPDATE SET finish_time = excluded.finish_time, outcome = excluded.outcome,
-        error_kind = excluded.error_kind, error_message = excluded.error_message,
-        error_retryable = excluded.error_retryable, usage = excluded.usage, cost_usd = excluded.cost_usd,
-        model_version = excluded.model_version, stage_seconds = excluded.stage_seconds, paid = excluded.paid,
-        raw_answer = excluded.raw_answer
 )
 SELECT job_id, attempt FROM back
 """

@@ -23,9 +23,8 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id
 LEFT JOIN results r ON r.job_id = j.job_id
-LEFT JOIN attempts a ON a.job_id = coalesce(r.cached_from, r.job_id)
-    -- 1 is SUCCEEDED: of another job only the attempt that gave the result matters.
-    AND CASE WHEN r.cached_from IS NULL THEN a.attempt = r.attempt ELSE a.outcome = 1 END
+LEFT JOIN attempts a ON a.job_id = coalesce(r.cached_from, r.job_id) AND a.attempt = CASE
+    WHEN r.cached_from IS NULL THEN r.attempt ELSE (SELECT s.attempt FROM results s WHERE s.job_id = r.cached_from) END
 """
 
 _GET = _COLUMNS + "WHERE j.client_id = $1 AND j.job_id = ANY ($2::uuid[])"

@@ -216,9 +216,8 @@ def _verdict(message: pb.Outcome) -> Verdict:
 
 def _wait_time(duration: duration_pb2.Duration) -> datetime.timedelta:
     """Return a wait; what is longer than any provider means, or negative, is cut."""
-    return datetime.timedelta(
-        seconds=min(max(0, duration.seconds), _MAX_WAIT_SECONDS), microseconds=duration.nanos // 1000
-    )
+    seconds = duration.seconds + duration.nanos // 1000 / 1e6
+    return datetime.timedelta(seconds=min(max(0.0, seconds), _MAX_WAIT_SECONDS))
 
 
 def _error(message: job_pb2.JobError) -> JobError:

@@ -1,0 +1,46 @@
+"""What a seed makes of a history."""
+
+import random
+from dataclasses import dataclass
+
+from sim_provider import Mood
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a seed makes of a history."""
+
+    executors: int
+    capacity: int
+    jobs: int
+    requests_per_minute: int
+    deaf: bool
+    mood: Mood
+    faults: int
+    kill_steps: tuple[int, ...]
+    slow_statements: float
+
+
+def plan_of(draws: random.Random) -> Plan:
+    """Draw a plan: many are calm in some respect, so that what they do provoke is not drowned."""
+    troubled = draws.random() < 0.7
+    mood = Mood(
+        failing=draws.choice([0.0, 0.1, 0.4]),
+        breaking=draws.choice([0.0, 0.05]),
+        invalid=draws.choice([0.0, 0.05]),
+        throttling=draws.choice([0.0, 0.0, 0.05]),
+        hanging=draws.choice([0.0, 0.0, 0.03]),
+        refusing=draws.choice([0.0, 0.05]),
+        max_latency=draws.choice([0.5, 3.0, 19.0]),
+    )
+    return Plan(
+        executors=draws.randint(1, 4),
+        capacity=draws.randint(1, 4),
+        jobs=draws.randint(5, 40),
+        requests_per_minute=draws.choice([0, 0, 0, 30, 120]),
+        deaf=draws.random() < 0.2,
+        mood=mood if draws.random() < 0.6 else Mood(max_latency=mood.max_latency),
+        faults=draws.randint(1, 14) if troubled else 0,
+        kill_steps=tuple(draws.randint(300, 4_000) for _ in range(draws.randint(0, 3))),
+        slow_statements=draws.choice([0.0, 0.0, 0.01, 0.3]),
+    )

@@ -1,0 +1,128 @@
+"""The database as a scheduler sees it: one store in memory for all, behind a connection that takes time and breaks.
+
+What was sent is done, also when the sender is dead or frozen by then; what was done may never be heard of.
+"""
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sim_loop import SimulatedClock, SimulatedLoop
+
+from scheduler.errors import StoreUnavailable
+from scheduler.lanes import Lane
+from scheduler.memory_store import MemoryStore
+from scheduler.records import RunningAttempt
+
+T = TypeVar("T")
+
+_TIMEOUT_SECONDS = 2.0
+
+
+class SimulatedDatabase:
+    """The one database, and whether it answers."""
+
+    def __init__(self, loop: SimulatedLoop, draws: random.Random) -> None:
+        self.loop = loop
+        self.draws = draws
+        self.store = MemoryStore(clock=SimulatedClock(loop))
+        self.away_until = 0.0
+        self.slow = 0.0
+        self.stops: list[RunningAttempt] = []
+
+    @property
+    def is_away(self) -> bool:
+        return self.loop.now < self.away_until
+
+    def delay(self) -> float:
+        """Return how long a statement, or its result, is under way: now and then for as long as a lock is waited for."""
+        return self.draws.uniform(0.05, 1.0) if self.draws.random() < self.slow else self.draws.uniform(0.0001, 0.004)
+
+    def run(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Do one statement now."""
+        call = getattr(self.store, method)(*args, **kwargs)
+        try:
+            call.send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError("The store waited in the middle of a call.")
+
+
+class SimulatedConnection:
+    """Implements ports.Store for one scheduler."""
+
+    def __init__(self, database: SimulatedDatabase) -> None:
+        self._database = database
+        self._stops_read = len(database.stops)
+
+    @property
+    def time(self) -> SimulatedClock:
+        return SimulatedClock(self._database.loop)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._ask(lambda: self._database.run(method, *args, **kwargs))
+
+        return call
+
+    async def maintain(self) -> None:
+        await self._ask(lambda: None)
+
+    async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:
+        """Read, decide here, compare and set: as a real connection does."""
+        lanes = self._database.store._lanes
+        while True:
+            lane = await self._ask(lambda: lanes.get(name))
+            if lane is None:
+                return None
+            changed, answer = decide(lane)
+            if changed == lane or await self._ask(functools.partial(_set, lanes, lane, changed)):
+                return changed, answer
+
+    async def post_stops(self, attempts: Sequence[RunningAttempt]) -> None:
+        await self._ask(lambda: self._database.stops.extend(attempts))
+
+    async def take_stops(self) -> Sequence[RunningAttempt]:
+        stops: list[RunningAttempt] = await self._ask(lambda: self._database.stops[self._stops_read :])
+        self._stops_read += len(stops)
+        return stops
+
+    async def _ask(self, statement: Callable[[], T]) -> T:
+        """Send a statement, and wait for its result."""
+        database = self._database
+        answered: asyncio.Future[T] = database.loop.create_future()
+        going, coming = database.delay(), database.delay()
+
+        def fail() -> None:
+            if not answered.done():
+                answered.set_exception(StoreUnavailable("The simulated database is away."))
+
+        def finish(result: T) -> None:
+            if database.is_away:
+                database.loop.later(_TIMEOUT_SECONDS, fail)
+            elif not answered.done():
+                answered.set_result(result)
+
+        def do() -> None:
+            if database.is_away:
+                database.loop.later(_TIMEOUT_SECONDS, fail)
+                return
+            try:
+                result = statement()
+            except Exception as error:  # noqa: BLE001 - it is the caller's
+                if not answered.done():
+                    answered.set_exception(error)
+                return
+            database.loop.later(coming, finish, result)
+
+        database.loop.later(going, do)
+        return await answered
+
+
+def _set(lanes: dict[str, Lane], expected: Lane, changed: Lane) -> bool:
+    if lanes[expected.name] != expected:
+        return False
+    lanes[expected.name] = changed
+    return True

@@ -1,0 +1,47 @@
+"""The promises hold in hundreds of histories, and the simulation would notice if they did not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sim_bugs import BUGS
+
+HERE = Path(__file__).parent
+SEEDS = 500
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, HERE, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS // 2))
+def test_every_promise_is_kept_in_every_history(first: int) -> None:
+    done = simulate("--first", str(first), "--seeds", str(SEEDS // 2), "--lines", "150")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_seed_is_the_same_history_again() -> None:
+    once, again = (simulate("--first", "16", "--seeds", "1", "--history") for _ in range(2))
+
+    assert "call for request" in once.stdout
+    assert once.stdout == again.stdout
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_caught_by_the_seeds_that_are_known_for_it(name: str) -> None:
+    for seed in BUGS[name].caught_by:
+        caught = simulate("--first", str(seed), "--seeds", "1", "--bug", name)
+        sound = simulate("--first", str(seed), "--seeds", "1")
+
+        assert "1 with a broken promise" in caught.stdout
+        assert caught.returncode == 1
+        assert sound.returncode == 0, sound.stdout
