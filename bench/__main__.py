@@ -3,6 +3,7 @@
 from __future__ import annotations  # the generated stubs' asynchronous classes exist for type checkers only
 
 import asyncio
+import itertools
 import json
 import statistics
 import tempfile
@@ -35,6 +36,8 @@ SPEC = job_pb2.JobSpec(
     response_schema_json='{"type": "object", "properties": {"asked": {"type": "number"}}, "required": ["asked"]}',
 )
 
+_numbers = itertools.count()
+
 
 @asynccontextmanager
 async def executor(system: stack.Stack, folder: Path, *, capacity: int, seconds: float = 0.0) -> AsyncIterator[Program]:
@@ -53,10 +56,18 @@ async def executor(system: stack.Stack, folder: Path, *, capacity: int, seconds:
         yield running
 
 
+def request() -> pb.SubmitJobRequest:
+    """Return a request that no other is identical to: identical ones would share a call."""
+    spec = job_pb2.JobSpec()
+    spec.CopyFrom(SPEC)
+    spec.prompt = f"What is this? {next(_numbers):09} " + "x" * 800
+    return pb.SubmitJobRequest(spec=spec)
+
+
 async def submit(jobs: vision_job_service_pb2_grpc.VisionJobServiceAsyncStub, count: int) -> list[str]:
     ids: list[str] = []
     for _ in range(0, count, BATCH):
-        batch = pb.SubmitJobsRequest(requests=[pb.SubmitJobRequest(spec=SPEC)] * min(BATCH, count - len(ids)))
+        batch = pb.SubmitJobsRequest(requests=[request() for _ in range(min(BATCH, count - len(ids)))])
         ids += [job.job_id for job in (await jobs.SubmitJobs(batch)).jobs]
     return ids
 
@@ -100,7 +111,7 @@ async def latency(system: stack.Stack, folder: Path, *, count: int, rate: float)
 
         async def one() -> None:
             began = time.time()
-            job_id = (await jobs.SubmitJob(pb.SubmitJobRequest(spec=SPEC))).job.job_id
+            job_id = (await jobs.SubmitJob(request())).job.job_id
             changes = [change.job async for change in jobs.WatchJob(pb.WatchJobRequest(job_id=job_id))]
             waits.append(json.loads(changes[-1].result.output_json)["asked"] - began)
 

@@ -265,6 +265,7 @@ class FakeSchedulers:
         welcome = Welcome(
             session=len(self.links) + 1,
             heartbeat_interval=datetime.timedelta(seconds=3),
+            lost_after=datetime.timedelta(seconds=10),
             superseded=self.superseded,
         )
         link = FakeLink(

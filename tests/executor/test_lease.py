@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.lease import LEASE_SECONDS, Lease
+from executor.lease import LEASE_SHARE, LOST_SECONDS, Lease
 
 TIMES = st.floats(min_value=0, max_value=1e9)
 
@@ -24,4 +24,12 @@ def test_the_latest_sending_counts_in_whatever_order_they_are_confirmed(sent: li
     for sent_at in sent:
         lease.renew(sent_at)
 
-    assert lease.holds(now) == (now - max(sent) < LEASE_SECONDS)
+    assert lease.holds(now) == (now - max(sent) < LEASE_SHARE * LOST_SECONDS)
+
+
+def test_a_lease_fits_schedulers_that_give_up_sooner() -> None:
+    lease = Lease()
+    lease.fit(2.0)
+    lease.renew(100.0)
+
+    assert [lease.holds(now) for now in (101.3, 101.5)] == [True, False]

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devkit.virtual_time import EPOCH, run
-from executor.heartbeats import ECHO_SECONDS
+from executor.heartbeats import ECHO_SHARE
+from executor.lease import LOST_SECONDS
 from executor.ports import Link, ModelAnswer, ModelRequest
 from executor.receive import WELCOME_SECONDS, redial_seconds
 from executor.work import Failed, Outcome, Released, Succeeded
@@ -288,7 +289,7 @@ LONGEST_SECONDS = {
     "is silent": WELCOME_SECONDS,
     "breaks": 0.0,
     # 3 s to the first heartbeat, and 4 s without its echo.
-    "does not echo": 3.0 + ECHO_SECONDS,
+    "does not echo": 3.0 + ECHO_SHARE * LOST_SECONDS,
 }
 
 

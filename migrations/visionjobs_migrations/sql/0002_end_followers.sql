@@ -14,6 +14,7 @@ CREATE FUNCTION end_followers(
 DECLARE
     v_ended record;
     v_oldest uuid;
+    v_rank smallint;
 BEGIN
     -- A job that had to wait for a time did not take part, and its key may be new; its result counts all the same.
     INSERT INTO dedup AS d (key, client_id, result, expire_time)
@@ -51,9 +52,10 @@ BEGIN
             RETURNING job_id;
         ELSE
             SELECT q.job_id INTO v_oldest FROM queue q WHERE q.leader = v_ended.id ORDER BY q.seq LIMIT 1;
+            SELECT min(q.rank) INTO v_rank FROM queue q WHERE q.leader = v_ended.id;
             UPDATE queue q
-            SET leader = NULL, queued_time = now(),
-                rank = (SELECT min(f.rank) FROM queue f WHERE f.leader = v_ended.id),
+            SET leader = NULL, queued_time = now(), rank = v_rank,
+                rank_time = CASE WHEN q.rank > v_rank THEN now() ELSE q.rank_time END,
                 promoted_for = CASE WHEN v_ended.state = 5
                     THEN string_to_array(v_ended.promoted, ',') || v_ended.kind
                     ELSE string_to_array(v_ended.promoted, ',') END

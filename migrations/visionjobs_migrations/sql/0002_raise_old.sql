@@ -10,7 +10,7 @@ BEGIN
         SELECT first.job_id, first.rank FROM (
             SELECT q.job_id, q.rank, q.rank_time FROM queue q
             WHERE q.lane = l.lane AND q.rank = r.rank AND q.state = 2 AND q.leader IS NULL
-              AND q.seq >= l.floors[r.rank]
+              AND q.seq >= l.floors[r.rank] AND (q.expire_time IS NULL OR q.expire_time > now())
             ORDER BY q.seq LIMIT p_limit
         ) first WHERE first.rank_time <= now() - p_age
     ) old;

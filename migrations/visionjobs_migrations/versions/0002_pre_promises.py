@@ -29,7 +29,7 @@ _FUNCTIONS = (
     "raise_jobs",
     "raise_old",
 )
-_QUEUE_COLUMNS = ("dedup_key", "rank_time", "promoted_for")
+_QUEUE_COLUMNS = ("dedup_key", "rank_time", "promoted_for", "timeout_seconds")
 _LANE_COLUMNS = ("version", "throttles", "day", "day_count", "windows")
 
 
@@ -76,9 +76,9 @@ def _widen_queue() -> None:
         "queue",
         sa.Column("rank_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
     )
-    op.add_column(
-        "queue", sa.Column("promoted_for", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'"))
-    )
+    op.add_column("queue", sa.Column("promoted_for", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")))
+    # Of jobs that were there before nobody knows; an hour is the most that one may ask for.
+    op.add_column("queue", sa.Column("timeout_seconds", sa.Integer, nullable=False, server_default=sa.text("3600")))
     op.create_index("queue_leader_idx", "queue", ["leader"], postgresql_where=sa.text("leader IS NOT NULL"))
     op.create_index(
         "queue_expire_idx", "queue", ["expire_time"], postgresql_where=sa.text("expire_time IS NOT NULL AND state < 3")

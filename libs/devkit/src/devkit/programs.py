@@ -18,11 +18,16 @@ class ProgramFailed(Exception):
 
 
 class Program:
-    """One running command; its output goes to a file."""
+    """One running command; its output goes to a file.
+
+    Attributes:
+        address: Where it serves, as far as whoever started it found out.
+    """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.log = log
+        self.address = ""
         self._process = process
 
     @property
@@ -60,10 +65,21 @@ class Program:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stop the program where it stands, as a machine that hangs would; its connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen program go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> None:
         """End the program in its own good time, or by force."""
         if self._process.returncode is not None:
             return
+        with contextlib.suppress(ProcessLookupError):
+            # One that is frozen does not hear of its end.
+            self.thaw()
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-"""The whole system on this machine: Postgres, scheduler, executors, and the emulator where there is no key."""
+"""The whole system on this machine: Postgres, schedulers, executors, and the emulator where there is no key."""
 
 import asyncio
 import contextlib
@@ -24,15 +24,17 @@ class Options:
 
     Attributes:
         folder: Where data and logs go; it is emptied first.
+        schedulers: How many are started, all on one database.
         executors: How many are started; with 0 no provider is either.
         capacity: Jobs at once of each.
         emulate: Use the emulator even if there is a key.
         emulator_arguments: For `visionjobs-gemini-emulator`.
-        environment: For scheduler and executors, on top of what they need.
+        environment: For schedulers and executors, on top of what they need.
         postgres_settings: `name=value` settings of the server.
     """
 
     folder: Path
+    schedulers: int = 1
     executors: int = 2
     capacity: int = 3
     emulate: bool = False
@@ -45,10 +47,9 @@ class Stack:
     """A running system.
 
     Attributes:
-        address: The scheduler's gRPC address.
         provider: Who answers, in words for people.
         emulator_url: Where the emulator is, if it answers; then every answer is made up.
-        executors: The running executors; `start_executor` adds to them.
+        executors: `start_executor` adds to them; one that ended stays.
     """
 
     def __init__(
@@ -59,48 +60,77 @@ class Stack:
     ) -> None:
         self.postgres = postgres
         self.database_url = postgres.url(_DATABASE)
-        self.address = ""
         self.provider = ""
         self.emulator_url: str | None = None
         self.emulator: Program | None = None
-        self.scheduler: Program | None = None
         self.executors: list[Program] = []
         self._options = options
         self._exits = exits
+        self._schedulers: dict[str, Program] = {}
         self._provider_environment: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
     @property
-    def programs(self) -> list[Program]:
-        return [program for program in (self.scheduler, self.emulator, *self.executors) if program is not None]
+    def schedulers(self) -> list[Program]:
+        """Each with its gRPC address; `start_scheduler` adds to them."""
+        return list(self._schedulers.values())
 
-    async def start_scheduler(self, *, grpc_address: str = "127.0.0.1:0") -> Program:
-        """Start the scheduler, also in place of one that ended, and wait until it is bound."""
+    @property
+    def scheduler(self) -> Program | None:
+        """The first one."""
+        return self.schedulers[0] if self.schedulers else None
+
+    @property
+    def address(self) -> str:
+        """The first scheduler's gRPC address."""
+        return self.schedulers[0].address if self.schedulers else ""
+
+    @property
+    def programs(self) -> list[Program]:
+        emulator = [self.emulator] if self.emulator else []
+        return [*self.schedulers, *emulator, *self.executors]
+
+    async def start_scheduler(
+        self, *, grpc_address: str = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+    ) -> Program:
+        """Start one more scheduler, and wait until it is bound; at the address of one that ended it takes its place.
+
+        Args:
+            grpc_address: host:port; port 0 picks one.
+            environment: For this one, on top of what all get.
+        """
         scheduler = await self._start(
             "visionjobs-scheduler",
             {
                 "SCHEDULER_DATABASE_URL": self.database_url,
                 "SCHEDULER_GRPC_ADDRESS": grpc_address,
                 "SCHEDULER_HTTP_ADDRESS": "127.0.0.1:0",
+                **(environment or {}),
             },
             name="visionjobs-scheduler",
         )
-        self.address = await scheduler.ready(logged("scheduler_started", "grpc_address"))
-        self.scheduler = scheduler
+        scheduler.address = await scheduler.ready(logged("scheduler_started", "grpc_address"))
+        self._schedulers[scheduler.address] = scheduler
         return scheduler
 
-    async def start_executor(self) -> Program:
-        """Start one more executor."""
+    async def start_executor(self, *, environment: Mapping[str, str] | None = None) -> Program:
+        """Start one more executor, which knows all schedulers that there are now.
+
+        Args:
+            environment: For this one, on top of what all get.
+        """
+        number = len(self.executors)
         executor = await self._start(
             "visionjobs-executor",
             self._provider_environment
             | {
-                "EXECUTOR_SCHEDULER_ADDRESS": self.address,
+                "EXECUTOR_SCHEDULER_ADDRESS": ",".join(self._rotated_addresses(number)),
                 "EXECUTOR_HEALTH_ADDRESS": "127.0.0.1:0",
                 "EXECUTOR_SPOOL_DIR": str(self._options.folder / "spool"),
                 "EXECUTOR_CAPACITY": str(self._options.capacity),
+                **(environment or {}),
             },
-            name=f"visionjobs-executor {len(self.executors) + 1}",
+            name=f"visionjobs-executor {number + 1}",
         )
         self.executors.append(executor)
         return executor
@@ -121,6 +151,11 @@ class Stack:
         )
         self._provider_environment = {"GEMINI_API_KEY": "emulator", "GOOGLE_GEMINI_BASE_URL": self.emulator_url}
         self.provider = "the Gemini EMULATOR, which makes every answer up"
+
+    def _rotated_addresses(self, number: int) -> list[str]:
+        addresses = [scheduler.address for scheduler in self.schedulers]
+        first = number % len(addresses)
+        return addresses[first:] + addresses[:first]
 
     async def _start(self, command: str, environment: Mapping[str, str], *arguments: str, name: str) -> Program:
         log = self._options.folder / "logs" / f"{next(self._numbers):02}-{name.replace(' ', '-')}.log"
@@ -152,17 +187,18 @@ async def running(options: Options) -> AsyncIterator[Stack]:
         await asyncio.to_thread(postgres.create_database, _DATABASE)
         stack = Stack(options, exits, postgres)
         await asyncio.to_thread(_migrate, stack.database_url)
-        await _start_together(stack, with_provider=options.executors > 0)
+        await _start_together(stack, schedulers=options.schedulers, with_provider=options.executors > 0)
         for _ in range(options.executors):
             await stack.start_executor()
         yield stack
 
 
-async def _start_together(stack: Stack, *, with_provider: bool) -> None:
+async def _start_together(stack: Stack, *, schedulers: int, with_provider: bool) -> None:
     failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(stack.start_scheduler())
+            for _ in range(schedulers):
+                tasks.create_task(stack.start_scheduler())
             if with_provider:
                 tasks.create_task(stack.choose_provider())
     except* ProgramFailed as failed:

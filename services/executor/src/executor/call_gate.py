@@ -40,6 +40,10 @@ class CallGate:
         self._lease = Lease()
         self._renewed = asyncio.Event()
 
+    def fit_lease(self, lost_seconds: float) -> None:
+        """The scheduler gives this executor up after this silence."""
+        self._lease.fit(lost_seconds)
+
     def renew_lease(self, sent_at: float) -> None:
         """A scheduler has confirmed a sign of life that was sent then, by the monotonic clock."""
         self._lease.renew(sent_at)

@@ -8,8 +8,9 @@ from executor.ports import Heartbeat, LinkBroken
 from executor.work import AttemptId
 from runtime.clock import Clock
 
-ECHO_SECONDS = 4.0
-"""A heartbeat that was not echoed within this time means a stream that leads nowhere."""
+ECHO_SHARE = 0.4
+"""Of the silence after which schedulers give an executor up: a heartbeat that was not echoed within it means a stream
+that leads nowhere."""
 
 _LISTING_EVERY = 3
 
@@ -18,8 +19,15 @@ class Heartbeats:
     """The heartbeats of one stream, numbered from 1."""
 
     def __init__(
-        self, *, interval_seconds: float, held: Callable[[], Collection[AttemptId]], outbox: Outbox, clock: Clock
+        self,
+        *,
+        interval_seconds: float,
+        lost_seconds: float,
+        held: Callable[[], Collection[AttemptId]],
+        outbox: Outbox,
+        clock: Clock,
     ) -> None:
+        self._echo_seconds = lost_seconds * ECHO_SHARE
         self._interval_seconds = interval_seconds
         self._held = held
         self._outbox = outbox
@@ -46,13 +54,13 @@ class Heartbeats:
             await self._clock.sleep(min(next_beat, self._echo_due()) - self._clock.monotonic())
             now = self._clock.monotonic()
             if now >= self._echo_due():
-                raise LinkBroken(f"A heartbeat was not echoed within {ECHO_SECONDS:g} s.")
+                raise LinkBroken(f"A heartbeat was not echoed within {self._echo_seconds:g} s.")
             if now >= next_beat:
                 self._beat(now)
                 next_beat = now + self._interval_seconds
 
     def _echo_due(self) -> float:
-        return self._unechoed[0][1] + ECHO_SECONDS if self._unechoed else float("inf")
+        return self._unechoed[0][1] + self._echo_seconds if self._unechoed else float("inf")
 
     def _beat(self, now: float) -> None:
         self._number += 1

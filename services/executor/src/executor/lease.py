@@ -2,8 +2,11 @@
 
 import math
 
-LEASE_SECONDS = 7.0
-"""Counted from the sending, and shorter than the silence after which schedulers give its attempts to others (10 s)."""
+LOST_SECONDS = 10.0
+"""The silence after which schedulers give an executor's attempts to others, where they do not say it."""
+
+LEASE_SHARE = 0.7
+"""Of that time, counted from the sending."""
 
 
 class Lease:
@@ -11,6 +14,11 @@ class Lease:
 
     def __init__(self) -> None:
         self._sent_at = -math.inf
+        self._seconds = LOST_SECONDS * LEASE_SHARE
+
+    def fit(self, lost_seconds: float) -> None:
+        """Hold as long as schedulers wait that give up after this silence."""
+        self._seconds = lost_seconds * LEASE_SHARE
 
     def renew(self, sent_at: float) -> None:
         """A sign of life was confirmed that was sent then; one that is older than another changes nothing."""
@@ -18,4 +26,4 @@ class Lease:
 
     def holds(self, now: float) -> bool:
         """Return whether no scheduler can have given this executor's attempts to others yet."""
-        return now - self._sent_at < LEASE_SECONDS
+        return now - self._sent_at < self._seconds

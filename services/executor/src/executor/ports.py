@@ -201,10 +201,11 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """The executor is known; `superseded` attempts were given to others meanwhile."""
+    """The executor is known, and lost after this silence; `superseded` attempts were given to others meanwhile."""
 
     session: int
     heartbeat_interval: datetime.timedelta
+    lost_after: datetime.timedelta
     superseded: Sequence[AttemptId] = ()
 
 

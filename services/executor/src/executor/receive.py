@@ -5,7 +5,6 @@ are the same case.
 """
 
 import asyncio
-import datetime
 from dataclasses import replace
 from typing import Protocol
 
@@ -75,7 +74,7 @@ class Receiver:
                     hello_sent_at = self._clock.monotonic()
                     welcome = await self._greet(link)
                     self._begin(welcome, hello_sent_at)
-                    await self._work(link, welcome.heartbeat_interval)
+                    await self._work(link, welcome)
             except LinkBroken as broken:
                 self._note_broken(broken)
             turn += 1
@@ -99,13 +98,15 @@ class Receiver:
         self._outbox.open()
         self._attempts.cancel(welcome.superseded, "The job was given to another executor meanwhile.")
         # Only now, because it lets calls begin: not those of attempts that others have got meanwhile.
+        self._gate.fit_lease(welcome.lost_after.total_seconds())
         self._gate.renew_lease(hello_sent_at)
         self._attempts.tell_stages()
         self._reporter.report_again()
 
-    async def _work(self, link: Link, heartbeat_interval: datetime.timedelta) -> None:
+    async def _work(self, link: Link, welcome: Welcome) -> None:
         heartbeats = Heartbeats(
-            interval_seconds=heartbeat_interval.total_seconds(),
+            interval_seconds=welcome.heartbeat_interval.total_seconds(),
+            lost_seconds=welcome.lost_after.total_seconds(),
             held=lambda: self._attempts.held,
             outbox=self._outbox,
             clock=self._clock,

@@ -17,8 +17,17 @@ from runtime.tracing import Tracing
 from scheduler.errors import StoreUnavailable
 from scheduler.health import LaneHealth
 from scheduler.ports import OutcomeStore, StoreClock
-from scheduler.records import AttemptId, Ended, FinalRecord, ReturnRecord, RunningJob
-from scheduler.settlement import Outcome, Succeeded, record_of, settle, settle_lost, settle_success, settle_withdrawn
+from scheduler.records import AttemptId, Ended, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
+from scheduler.settlement import (
+    Outcome,
+    Succeeded,
+    overdue,
+    record_of,
+    settle,
+    settle_lost,
+    settle_success,
+    settle_withdrawn,
+)
 from scheduler.stages import StageWriter
 from scheduler.stops import Stops
 from scheduler.watch import WatchHub
@@ -125,6 +134,15 @@ class Completer:
         settled = [settle_lost(attempt, job, reason, died=died, now=now) for attempt, job in attempts.items()]
         for attempt in await self._return(settled):
             _log.warning("attempt_lost", job_id=attempt.job_id, attempt=attempt.attempt, reason=reason)
+
+    async def time_out(self, attempts: Mapping[AttemptId, RunningJob]) -> None:
+        """End attempts whose executors should have done so long ago, and tell them to stop."""
+        for attempt in attempts:
+            _log.warning("attempt_overdue", job_id=attempt.job_id, attempt=attempt.attempt)
+        await self.add([overdue(attempt) for attempt in attempts], lambda _: None)
+        await self._stops.stop(
+            [RunningAttempt(attempt, job.executor_id, job.session) for attempt, job in attempts.items()]
+        )
 
     async def take_back(self, attempts: Mapping[AttemptId, RunningJob], reason: str) -> None:
         """Let the jobs of attempts wait again whose executor gave them back before their call. Raises as `lose`."""

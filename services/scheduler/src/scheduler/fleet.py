@@ -55,6 +55,7 @@ class Welcome:
 
     session: int
     heartbeat_interval: datetime.timedelta
+    lost_after: datetime.timedelta
     superseded: Sequence[AttemptId]
 
 

@@ -116,7 +116,7 @@ class LaneHealth:
             reservation = reservations.get(outcome.attempt_id)
             if reservation is not None and used is not None:
                 pace = quota.settle(lane.pace, reservation.ask, used, reservation.time, now=now)
-                lane = replace(lane, pace=pace)
+                lane = replace(lane, pace=quota.reconsider(pace, lane.limits, reservation.ask, now=now))
         return lane, closed
 
     def _announce(self, before: Lane, lane: Lane) -> None:

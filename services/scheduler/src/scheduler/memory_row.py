@@ -82,6 +82,16 @@ class JobRow:
         waits = self.job.state in (JobState.QUEUED, JobState.SCHEDULED)
         return waits and expire_time is not None and expire_time <= now
 
+    def is_overdue(self, margin: datetime.timedelta, now: datetime.datetime) -> bool:
+        """Return whether the call of the running attempt takes too long."""
+        stage, since = self.job.stage, self.job.stage_start_time
+        return (
+            stage is not None
+            and since is not None
+            and stage >= Stage.GEMINI_ANALYZING
+            and since < now - margin - self.job.spec.timeout
+        )
+
     def runs(self, attempt: AttemptId, session: int | None = None) -> bool:
         """Return whether the attempt is the running one, in this session if one is named."""
         return self.job.state is JobState.RUNNING and self.attempt_id == attempt and session in (None, self.session)
@@ -129,7 +139,10 @@ class JobRow:
         if known.executor_id != executor_id:
             return False
         del self.ended[self.job.attempt]
+        # It was not lost after all.
         self.paid_calls -= self.last_paid
+        if not self.last_paid and self.preparing_deaths:
+            self.preparing_deaths -= 1
         self.session = session
         self.job = replace(self.job, state=JobState.RUNNING, stage=Stage.STARTING, stage_start_time=known.start_time)
         return True

@@ -273,6 +273,10 @@ class MemoryStore(MemoryLanes):
             if row.session <= over.get(row.job.executor_id, 0)
         }
 
+    async def overdue(self, margin: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
+        now = self._time.now()
+        return {row.attempt_id: row.running for row in self._in_state(JobState.RUNNING) if row.is_overdue(margin, now)}
+
     async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
         return {
             row.attempt_id: row.running

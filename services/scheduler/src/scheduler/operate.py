@@ -1,6 +1,7 @@
 """What operators do to lanes and submissions. It holds for the whole fleet."""
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from policies import quota
 from policies.breaker import Breaker
-from policies.quota import Limits
+from policies.quota import Ask, Limits
 from runtime import logs
 from scheduler.board import Board
 from scheduler.errors import InvalidRequest, LaneNotFound, Violation
@@ -60,7 +61,9 @@ class Operate:
         ]:
             raise InvalidRequest(violations)
         changes: dict[str, Any] = {limit: value or None for limit, value in limits.items()}
-        return await self._change(name, lambda lane: with_limits(lane, dataclasses.replace(lane.limits, **changes)))
+        return await self._change(
+            name, lambda lane: with_limits(lane, dataclasses.replace(lane.limits, **changes), now=self._time.now())
+        )
 
     async def pause(self, name: str) -> Sequence[LaneView]:
         """Hand out no more work of a lane, or of all. Raises LaneNotFound."""
@@ -102,14 +105,10 @@ class Operate:
         return [LaneView(lane, loads.get(lane.name, LaneLoad())) for lane in lanes]
 
 
-def with_limits(lane: Lane, limits: Limits) -> Lane:
-    """Return the lane with other limits; the next permit is not due later than the new pace wants."""
+def with_limits(lane: Lane, limits: Limits, *, now: datetime.datetime) -> Lane:
+    """Return the lane with other limits; the next permit is not due later than they want."""
     pace = lane.pace
-    between = quota.interval(limits)
-    last = quota.interval(lane.limits)
-    next_time = pace.next_permit_time
-    if next_time is not None and last is not None and between is not None:
-        next_time += between - last
-    elif between is None:
-        next_time = None
-    return dataclasses.replace(lane, limits=limits, pace=dataclasses.replace(pace, next_permit_time=next_time))
+    if limits.requests_per_minute is not None and lane.limits.requests_per_minute is None:
+        # How far apart the last calls were nobody watched: the first permit comes after one interval.
+        pace = dataclasses.replace(pace, next_permit_time=now + (quota.interval(limits) or datetime.timedelta()))
+    return dataclasses.replace(lane, limits=limits, pace=quota.reconsider(pace, limits, Ask(0, 0.0), now=now))

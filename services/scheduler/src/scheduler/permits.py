@@ -52,9 +52,9 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Granted:
-    """Who may call; who may stay in line, and when the first of these may call, None if nobody knows."""
+    """Whose permit is due when; who may stay in line, and when the first of these may call, None if nobody knows."""
 
-    attempts: Collection[AttemptId]
+    due_times: Mapping[AttemptId, datetime.datetime]
     in_line: Sequence[AttemptId]
     next_time: datetime.datetime | None
 
@@ -145,22 +145,22 @@ class Permits:
         if self._clock.monotonic() - asked_at > _LATE_SECONDS:
             # A call that begins this late might share its minute with one too many: what was reserved is lost.
             return self._time.now()
-        for attempt in granted.attempts:
-            self._permit(lane, attempt, waiting[attempt], now)
+        for attempt, due in granted.due_times.items():
+            self._permit(lane, attempt, waiting[attempt], due)
         self._release_others(lane, waiting, granted, now)
         return granted.next_time
 
-    def _permit(self, lane: Lane, attempt: AttemptId, waiting: _Waiting, now: datetime.datetime) -> None:
+    def _permit(self, lane: Lane, attempt: AttemptId, waiting: _Waiting, due: datetime.datetime) -> None:
         if self._waiting[lane.name].pop(attempt, None) is not None:
             waiting.session.outbox.put(Permit(attempt, quota.VALIDITY))
         if lane.limits.need_permits:
-            self._reserved[attempt] = Reservation(lane.name, waiting.ask, now)
+            self._reserved[attempt] = Reservation(lane.name, waiting.ask, due)
 
     def _release_others(
         self, lane: Lane, waiting: Collection[AttemptId], granted: _Granted, now: datetime.datetime
     ) -> None:
         """Give the slots back of those whose turn is far away. Who asked meanwhile is served next."""
-        keep = set(granted.attempts)
+        keep = set(granted.due_times)
         if granted.next_time is not None:
             between = quota.interval(lane.limits) or datetime.timedelta()
             latest = now + RELEASE_AFTER
@@ -191,9 +191,9 @@ def _grant(
     if closure is not None:
         why, until = closure
         if why is not Closure.BREAKER or lane.breaker.probe is None:
-            return replace(lane, pace=pace), _Granted((), asking, until)
+            return replace(lane, pace=pace), _Granted({}, asking, until)
         asking = [attempt for attempt in asking if tuple(attempt) == lane.breaker.probe]
     pace, due_times = quota.grant(pace, lane.limits, [waiting[attempt].ask for attempt in asking], now=now, ahead=AHEAD)
-    granted, in_line = asking[: len(due_times)], asking[len(due_times) :]
+    granted, in_line = dict(zip(asking, due_times, strict=False)), asking[len(due_times) :]
     next_time = quota.next_time(pace, lane.limits, waiting[in_line[0]].ask, now=now) if in_line else None
     return replace(lane, pace=pace), _Granted(granted, in_line, next_time)

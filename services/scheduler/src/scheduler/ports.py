@@ -166,6 +166,10 @@ class ExecutorStore(Protocol):
         """
         ...
 
+    async def overdue(self, margin: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
+        """Return the attempts whose call has taken longer than their job's timeout and this margin."""
+        ...
+
     async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
         """Return the attempts that run in this session."""
         ...

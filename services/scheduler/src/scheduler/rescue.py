@@ -21,6 +21,9 @@ _MIN_PAUSE_SECONDS = 0.2
 _STALL_SHARE = 0.3
 """A look that is late by more than this share of the lost deadline shows that this process stood still."""
 
+OVERDUE_MARGIN = datetime.timedelta(seconds=30)
+"""How much longer than its timeout a call may take before the scheduler ends what its executor should have ended."""
+
 _log = logs.get_logger(__name__)
 
 
@@ -94,6 +97,9 @@ class Rescue:
             lost = await self._store.declare_lost(self._lost_after)
             if lost:
                 await self._completer.lose(lost, "Its executor was lost.", died=True)
+            overdue = await self._store.overdue(OVERDUE_MARGIN)
+            if overdue:
+                await self._completer.time_out(overdue)
 
 
 class MaintainedStore(Protocol):

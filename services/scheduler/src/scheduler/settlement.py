@@ -126,6 +126,20 @@ def settle(
     return _wait_again(record, running, decision, now=now)
 
 
+def overdue(attempt_id: AttemptId) -> Outcome:
+    """Return what is said of an attempt whose executor should have ended it long ago."""
+    message = "The call took longer than its timeout, and its executor did not end it."
+    return Outcome(
+        attempt_id=attempt_id,
+        verdict=Failed(JobError(kind="TIMEOUT", message=message, retryable=True)),
+        usage=None,
+        model_version="",
+        stage_seconds={},
+        paid=True,
+        traceparent="",
+    )
+
+
 def settle_lost(
     attempt_id: AttemptId, running: RunningJob, reason: str, *, died: bool, now: datetime.datetime
 ) -> FinalRecord | ReturnRecord:

@@ -75,6 +75,7 @@ class Work:
             Welcome(
                 session=registration.session,
                 heartbeat_interval=self._liveness.heartbeat_interval,
+                lost_after=self._liveness.lost_after,
                 superseded=[attempt for attempt in held if attempt not in registration.held],
             )
         )

@@ -1,7 +1,7 @@
-"""The emulator's HTTP face: Gemini's path in both API versions, and the ledger at paths of its own."""
+"""The emulator's HTTP face: Gemini's path in both API versions, and control paths of its own."""
 
+import asyncio
 import functools
-import json
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
@@ -10,8 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from devkit.emulator import errors
+from devkit.emulator.connections import ReplyResponse
+from devkit.emulator.controls import Controls, routes
+from devkit.emulator.faults import FaultScript
 from devkit.emulator.generate import Call, Generator
-from devkit.emulator.ledger import Ledger
+from devkit.emulator.quotas import Quotas
+from devkit.emulator.reply import Reply
 from devkit.emulator.settings import EmulatorSettings
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
@@ -21,39 +25,35 @@ _API_VERSIONS = ("v1", "v1beta")
 
 def create_app(settings: EmulatorSettings | None = None) -> Starlette:
     """Return an emulator with a ledger of its own; `serving.serving` serves it."""
-    ledger = Ledger()
-    generator = Generator(settings or EmulatorSettings(), ledger)
-    app = Starlette(routes=[*_gemini_routes(generator), *_ledger_routes(ledger)])
-    app.state.close = generator.close
+    chosen = settings or EmulatorSettings()
+    faults = FaultScript(seed=chosen.seed)
+    for fault in chosen.faults:
+        faults.add(fault)
+    controls = Controls(faults=faults, quotas=Quotas(chosen.limits))
+    generator = Generator(chosen, controls)
+    closing = asyncio.Event()
+
+    def close() -> None:
+        closing.set()
+        generator.close()
+        controls.close()
+
+    app = Starlette(routes=[*_gemini_routes(generator, closing), *routes(controls)])
+    app.state.close = close
     return app
 
 
-def _gemini_routes(generator: Generator) -> Iterable[Route]:
+def _gemini_routes(generator: Generator, closing: asyncio.Event) -> Iterable[Route]:
     async def generate_content(request: Request, api_version: str) -> Response:
         try:
-            return _json(await generator.generate(await _call(request, api_version)))
+            call = await _call(request, api_version)
         except errors.ApiError as error:
-            return _json(error.body(), status_code=error.code)
+            return ReplyResponse(Reply.of_error(error), closing=closing)
+        return ReplyResponse(await generator.generate(call), closing=closing)
 
     for version in _API_VERSIONS:
         endpoint = functools.partial(generate_content, api_version=version)
         yield Route(f"/{version}/models/{{model}}:generateContent", endpoint, methods=["POST"], name=version)
-
-
-def _ledger_routes(ledger: Ledger) -> Iterable[Route]:
-    async def read(_: Request) -> Response:
-        return _json(ledger.as_json())
-
-    async def count(_: Request) -> Response:
-        return _json({"count": ledger.count})
-
-    async def clear(_: Request) -> Response:
-        ledger.clear()
-        return Response(status_code=204)
-
-    yield Route("/emulator/ledger", read, methods=["GET"])
-    yield Route("/emulator/ledger", clear, methods=["DELETE"])
-    yield Route("/emulator/ledger/count", count, methods=["GET"])
 
 
 async def _call(request: Request, api_version: str) -> Call:
@@ -83,7 +83,3 @@ async def _body(request: Request) -> bytes:
     except ClientDisconnect:
         raise errors.cancelled() from None
     return bytes(body)
-
-
-def _json(content: object, *, status_code: int = 200) -> Response:
-    return Response(json.dumps(content), status_code=status_code, media_type="application/json; charset=UTF-8")

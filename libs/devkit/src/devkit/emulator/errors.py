@@ -4,10 +4,16 @@ The texts are the real server's as far as they are known. It tells nothing with 
 the emulator keeps that message, and says why in a DebugInfo detail.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _RPC = "type.googleapis.com/google.rpc."
+_RATE_LIMITS = "https://ai.google.dev/gemini-api/docs/rate-limits"
+_OVER_QUOTA = (
+    "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
+    f"head to: {_RATE_LIMITS}."
+)
 _TROUBLESHOOTING = "https://developers.generativeai.google/guide/troubleshooting"
 
 
@@ -42,6 +48,16 @@ class Violation:
 
     field: str
     description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExceededQuota:
+    """A limit that a call would exceed, in the provider's names; it would keep the limit after `retry_seconds`."""
+
+    metric: str
+    quota_id: str
+    limit: int
+    retry_seconds: float
 
 
 def invalid_api_key() -> ApiError:
@@ -127,6 +143,51 @@ def deadline_exceeded() -> ApiError:
     return ApiError(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
 
 
+def internal() -> ApiError:
+    return ApiError(500, "INTERNAL", f"An internal error has occurred. Please retry or report in {_TROUBLESHOOTING}")
+
+
+def overloaded() -> ApiError:
+    return ApiError(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+
+
+def quota_exceeded(model: str, exceeded: Sequence[ExceededQuota]) -> ApiError:
+    """Return the refusal of a call over one or more limits; the longest time is named."""
+    seconds = max(quota.retry_seconds for quota in exceeded)
+    limits = [
+        f"* Quota exceeded for metric: {quota.metric}, limit: {quota.limit}, model: {model}" for quota in exceeded
+    ]
+    violations = [
+        {
+            "quotaMetric": quota.metric,
+            "quotaId": quota.quota_id,
+            "quotaDimensions": {"location": "global", "model": model},
+            "quotaValue": str(quota.limit),
+        }
+        for quota in exceeded
+    ]
+    return _exhausted(
+        "\n".join([_OVER_QUOTA, *limits, f"Please retry in {_duration(seconds)}."]),
+        {"@type": f"{_RPC}QuotaFailure", "violations": violations},
+        {"@type": f"{_RPC}Help", "links": [{"description": "Learn more about Gemini API quotas", "url": _RATE_LIMITS}]},
+        {"@type": f"{_RPC}RetryInfo", "retryDelay": _duration(seconds)},
+    )
+
+
+def resource_exhausted() -> ApiError:
+    """Return the 429 that tells nothing, not even when to come back."""
+    return _exhausted("Resource has been exhausted (e.g. check quota).")
+
+
+def credits_depleted(code: int) -> ApiError:
+    """Return what a prepaid account hears whose money is used up: a 402 as documented, or the 429 of the field."""
+    return ApiError(
+        code,
+        "RESOURCE_EXHAUSTED",
+        "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.",
+    )
+
+
 def unavailable() -> ApiError:
     return ApiError(503, "UNAVAILABLE", "The service is currently unavailable.")
 
@@ -134,6 +195,16 @@ def unavailable() -> ApiError:
 def not_emulated(what: str) -> ApiError:
     """Return the refusal of what Gemini can do and the emulator cannot: better than an answer that pretends."""
     return ApiError(501, "UNIMPLEMENTED", f"The emulator does not emulate {what}.")
+
+
+def _exhausted(message: str, *details: Mapping[str, object]) -> ApiError:
+    return ApiError(429, "RESOURCE_EXHAUSTED", message, details)
+
+
+def _duration(seconds: float) -> str:
+    """Return a google.protobuf.Duration as JSON, never shorter than the time is."""
+    milliseconds = math.ceil(round(seconds * 1000, 3))
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds / 1000:.3f}s"
 
 
 def _invalid(message: str, *details: Mapping[str, object]) -> ApiError:

@@ -3,15 +3,20 @@
 import datetime
 import hashlib
 import itertools
+import json
 import math
 import secrets
 from dataclasses import dataclass
 
-from devkit.emulator import errors, usage
+from devkit.emulator import disruptions, errors, usage
 from devkit.emulator.answer import answer_text
+from devkit.emulator.call_log import ReceivedCall
+from devkit.emulator.controls import Controls
+from devkit.emulator.faults import DEFAULT_SLOW_SECONDS, Fault, FaultKind
 from devkit.emulator.latency import Latency
-from devkit.emulator.ledger import BilledCall, BilledImage, Ledger
+from devkit.emulator.ledger import BilledCall, BilledImage
 from devkit.emulator.pixels import PixelReader, Pixels
+from devkit.emulator.reply import Answer, Reply
 from devkit.emulator.request import GenerateRequest, InlineImage, read_request
 from devkit.emulator.settings import EmulatorSettings
 from devkit.emulator.subject import subject_of
@@ -39,44 +44,48 @@ class Call:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What a call is answered, before it is paid."""
-
-    text: str
-    finish_reason: str
-    images: tuple[BilledImage, ...]
-    usage: Usage
-
-
 class Generator:
     """Answers calls, and bills those that it answered."""
 
-    def __init__(self, settings: EmulatorSettings, ledger: Ledger) -> None:
+    def __init__(self, settings: EmulatorSettings, controls: Controls) -> None:
         self._models = frozenset(settings.models)
-        self._ledger = ledger
+        self._controls = controls
         self._latency = Latency(median_seconds=settings.latency_seconds, seed=settings.seed)
         self._pixels = PixelReader()
         self._numbers = itertools.count(1)
 
-    async def generate(self, call: Call) -> dict[str, object]:
-        """Return the GenerateContentResponse of a call, as JSON.
+    async def generate(self, call: Call) -> Reply:
+        """Return the reply to a call.
 
         A caller that hangs up while it waits is billed like any other.
-
-        Raises:
-            ApiError: The call is refused, and not billed.
         """
-        self._check_caller(call)
-        request = read_request(call.body)
-        answer = await self._answer(call, request)
-        # What a scripted fault does to a call is decided here: it is known to be sound, and nothing is billed yet.
-        await self._take_time(call)
-        return self._billed(call, request, answer)
+        received = self._controls.calls.receive(call.model)
+        try:
+            reply = await self._replied(call, received)
+        except errors.ApiError as error:
+            reply = Reply.of_error(error)
+        if reply.is_sent:
+            received.status = reply.status
+        return reply
 
     def close(self) -> None:
         """Refuse the calls that wait for their answer, and all to come."""
         self._latency.close()
+
+    async def _replied(self, call: Call, received: ReceivedCall) -> Reply:
+        self._check_caller(call)
+        request = read_request(call.body)
+        received.prompt_sha256 = _sha256(request.prompt)
+        self._check_quota(request, received)
+        fault = await self._fault(received)
+        if reply := disruptions.reply_at_once(fault, model=call.model, api_version=call.api_version):
+            return reply
+        answer = await self._answer(call, request)
+        await self._take_time(call, fault)
+        if reply := disruptions.reply_at_last(fault):
+            return reply
+        spoilt = disruptions.spoilt(answer, fault, request.answer_schema)
+        return disruptions.broken(self._billed(call, request, spoilt, received), fault)
 
     def _check_caller(self, call: Call) -> None:
         if not call.api_key.strip() or call.api_key.startswith(_REFUSED_KEY_PREFIX):
@@ -84,7 +93,25 @@ class Generator:
         if call.model not in self._models:
             raise errors.model_not_found(call.model, call.api_version)
 
-    async def _answer(self, call: Call, request: GenerateRequest) -> _Answer:
+    def _check_quota(self, request: GenerateRequest, received: ReceivedCall) -> None:
+        try:
+            self._controls.quotas.admit(received.model, sum(usage.input_tokens(request)), received.time)
+        except errors.ApiError:
+            received.over_quota = True
+            raise
+
+    async def _fault(self, received: ReceivedCall) -> Fault | None:
+        """Return what hits the call; one that was held goes on with what the script says next."""
+        fault = self._controls.faults.draw(received.model)
+        if fault and fault.kind is FaultKind.HOLD:
+            received.fault = fault.kind
+            await self._controls.gate.wait()
+            fault = self._controls.faults.draw(received.model, was_held=True)
+        if fault:
+            received.fault = fault.kind
+        return fault
+
+    async def _answer(self, call: Call, request: GenerateRequest) -> Answer:
         seen = [await self._seen(image) for image in request.images]
         subject = subject_of(request.prompt, [pixels for pixels, _ in seen])
         whole = answer_text(request.answer_schema, subject, wants_json=request.wants_json)
@@ -93,7 +120,7 @@ class Generator:
         if request.max_output_tokens is not None:
             text = whole[: (request.max_output_tokens - thoughts) * usage.CHARACTERS_PER_TOKEN]
         text_tokens, image_tokens = usage.input_tokens(request)
-        return _Answer(
+        return Answer(
             text=text,
             finish_reason="STOP" if len(text) == len(whole) else "MAX_TOKENS",
             images=tuple(billed for _, billed in seen),
@@ -112,39 +139,40 @@ class Generator:
         )
         return pixels, billed
 
-    async def _take_time(self, call: Call) -> None:
-        seconds = self._latency.draw(next(self._numbers))
+    async def _take_time(self, call: Call, fault: Fault | None) -> None:
+        seconds = self._latency.draw(next(self._numbers)) + _extra_seconds(fault)
         deadline = math.inf if call.deadline_seconds is None else call.deadline_seconds
         if not await self._latency.wait(min(seconds, deadline)):
             raise errors.unavailable()
         if deadline <= seconds:
             raise errors.deadline_exceeded()
 
-    def _billed(self, call: Call, request: GenerateRequest, answer: _Answer) -> dict[str, object]:
+    def _billed(self, call: Call, request: GenerateRequest, answer: Answer, received: ReceivedCall) -> Reply:
         response_id = secrets.token_urlsafe(17)
-        self._ledger.bill(
+        received.billed = True
+        self._controls.ledger.bill(
             BilledCall(
+                call_number=received.number,
+                start_time=received.time,
                 time=datetime.datetime.now(datetime.UTC),
                 api_version=call.api_version,
                 model=call.model,
                 response_id=response_id,
                 finish_reason=answer.finish_reason,
-                prompt_sha256=hashlib.sha256(request.prompt.encode(errors="surrogatepass")).hexdigest(),
+                prompt_sha256=received.prompt_sha256,
                 images=answer.images,
                 usage=answer.usage,
             )
         )
-        content = {"parts": _parts(request, answer), "role": "model"}
-        return {
-            "candidates": [{"content": content, "finishReason": answer.finish_reason, "index": 0}],
-            "usageMetadata": answer.usage.as_metadata(request.service_tier),
-            "modelVersion": f"{call.model}-emulator",
-            "responseId": response_id,
-        }
+        response = answer.as_response(request, model=call.model, response_id=response_id)
+        return Reply(body=json.dumps(response).encode())
 
 
-def _parts(request: GenerateRequest, answer: _Answer) -> list[dict[str, object]]:
-    thoughts: list[dict[str, object]] = []
-    if request.include_thoughts and answer.usage.thoughts:
-        thoughts.append({"text": "The emulator does not think; it counts pixels.", "thought": True})
-    return [*thoughts, {"text": answer.text}]
+def _extra_seconds(fault: Fault | None) -> float:
+    if fault is None or fault.kind is not FaultKind.SLOW:
+        return 0.0
+    return DEFAULT_SLOW_SECONDS if fault.seconds is None else fault.seconds
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

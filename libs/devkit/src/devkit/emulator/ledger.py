@@ -23,16 +23,20 @@ class BilledCall:
     """One entry.
 
     Attributes:
+        call_number: In the log of calls.
+        start_time: When the call had arrived.
         time: When it was billed.
         api_version: `v1` or `v1beta`.
         model: As it was asked for.
         response_id: What the caller was told.
-        finish_reason: `STOP` or `MAX_TOKENS`.
+        finish_reason: `STOP`, `MAX_TOKENS`, or "" for a blocked prompt.
         prompt_sha256: Of all texts of `contents`, one a line: of the prompt alone where it is the only text.
         images: In the order they were sent.
         usage: In tokens.
     """
 
+    call_number: int
+    start_time: datetime.datetime
     time: datetime.datetime
     api_version: str
     model: str
@@ -67,6 +71,8 @@ class Ledger:
 def _as_json(call: BilledCall) -> Mapping[str, object]:
     tokens = asdict(call.usage) | {"prompt": call.usage.prompt, "total": call.usage.total}
     return {
+        "call_number": call.call_number,
+        "start_time": call.start_time.isoformat(),
         "time": call.time.isoformat(),
         "api_version": call.api_version,
         "model": call.model,

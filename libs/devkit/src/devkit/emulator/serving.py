@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import uvicorn
 from starlette.applications import Starlette
 
+from devkit.emulator.connections import Protocol
+
 # Waiting calls are refused when the server closes; this is for connections that do not take their answer.
 _SHUTDOWN_SECONDS = 3
 
@@ -21,6 +23,7 @@ async def serving(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> 
     listener = _bound(host, port)
     config = uvicorn.Config(
         app,
+        http=Protocol,
         lifespan="off",
         log_config=None,
         access_log=False,

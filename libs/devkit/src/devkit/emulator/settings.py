@@ -1,6 +1,9 @@
 """What can be set of the emulator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from devkit.emulator.faults import Fault
+from devkit.emulator.quotas import Limits
 
 DEFAULT_MODELS = (
     "gemini-3.8-flash",
@@ -19,12 +22,16 @@ class EmulatorSettings:
     Attributes:
         models: The models it knows; any other is not found.
         latency_seconds: The median of what a call takes; 0 answers at once.
-        seed: Of the drawn latencies. Answers do not depend on it, only on the pixels.
+        seed: Of the drawn latencies and faults. Answers do not depend on it, only on the pixels.
+        faults: The script at the start.
+        limits: The quotas at the start.
     """
 
     models: tuple[str, ...] = DEFAULT_MODELS
     latency_seconds: float = 1.2
     seed: int = 0
+    faults: tuple[Fault, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not self.models or not all(self.models):

@@ -326,6 +326,7 @@ class Welcome(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    LOST_AFTER_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     """Rises with every hello of this executor; work given under an older one may have been given to others."""
     @_builtins.property
@@ -336,16 +337,23 @@ class Welcome(_message.Message):
     def superseded(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRef]:
         """Held attempts that were given to others meanwhile: stop them."""
 
+    @_builtins.property
+    def lost_after(self) -> _duration_pb2.Duration:
+        """Silence after which the executor is lost. Within 0.7 of it, counted from the sending of the last heartbeat that was
+        echoed, a paid call may begin; a heartbeat that is not echoed within 0.4 of it shows a dead stream.
+        """
+
     def __init__(
         self,
         *,
         session: _builtins.int = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
         superseded: _abc.Iterable[Global___AttemptRef] | None = ...,
+        lost_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lost_after", b"lost_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "session", b"session", "superseded", b"superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lost_after", b"lost_after", "session", b"session", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

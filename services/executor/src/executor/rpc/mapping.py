@@ -23,6 +23,9 @@ from executor.work import (
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import job_pb2
 
+LOST_AFTER = datetime.timedelta(seconds=10)
+"""Of schedulers that do not say it."""
+
 MAX_OUTCOMES = 500
 MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 """Messages stay under 1 MiB; only a single outcome that is larger goes beyond."""
@@ -147,6 +150,7 @@ def _welcome(message: pb.Welcome) -> Welcome:
     return Welcome(
         session=message.session,
         heartbeat_interval=_span(message.heartbeat_interval),
+        lost_after=_span(message.lost_after) if message.HasField("lost_after") else LOST_AFTER,
         superseded=_attempt_ids(message.superseded),
     )
 

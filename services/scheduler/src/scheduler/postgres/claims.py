@@ -40,8 +40,14 @@ ORDER BY expire_time LIMIT 1
 
 _COUNT_WAITING = """
 SELECT count(*) FROM (
-    SELECT 1 FROM queue WHERE state = 2 AND leader IS NULL AND (expire_time IS NULL OR expire_time > now()) LIMIT $1
-) waiting
+    SELECT 1 FROM lanes l CROSS JOIN generate_series(1, 3) AS r (rank) CROSS JOIN LATERAL (
+        SELECT 1 FROM queue q
+        WHERE q.lane = l.lane AND q.rank = r.rank AND q.state = 2 AND q.leader IS NULL AND q.seq >= l.floors[r.rank]
+          AND (q.expire_time IS NULL OR q.expire_time > now())
+        ORDER BY q.seq LIMIT $1
+    ) waiting
+    LIMIT $1
+) counted
 """
 
 _PROMOTE_LIMIT = 1_000

@@ -36,7 +36,9 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE queue q
 SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_time, q.attempt_time), state = 3,
-    paid_calls = q.paid_calls - coalesce(forgotten.paid::int, 0)
+    -- One that is taken back was not lost after all.
+    paid_calls = q.paid_calls - coalesce(forgotten.paid::int, 0),
+    preparing_deaths = q.preparing_deaths - CASE WHEN NOT forgotten.paid AND q.preparing_deaths > 0 THEN 1 ELSE 0 END
 FROM locked LEFT JOIN forgotten USING (job_id) WHERE q.job_id = locked.job_id
 RETURNING """  # noqa: S608 - our own columns
     + COLUMNS
@@ -45,6 +47,16 @@ RETURNING """  # noqa: S608 - our own columns
 _ORPHANED = "SELECT " + COLUMNS + " FROM queue q WHERE q.state = 3 AND q.executor_id = $1 AND q.session < $2"  # noqa: S608 - our own columns
 
 _RUNNING_ON = "SELECT " + COLUMNS + " FROM queue q WHERE q.state = 3 AND q.executor_id = $1 AND q.session = $2"  # noqa: S608 - our own columns
+
+# From stage 4 on the call is under way.
+_OVERDUE = (
+    "SELECT "
+    + COLUMNS
+    + """
+FROM queue q
+WHERE q.state = 3 AND q.stage >= 4 AND q.stage_time < now() - $1::interval - make_interval(secs => q.timeout_seconds)
+"""
+)
 
 _DECLARE_LOST = """
 UPDATE executors SET lost_session = session
@@ -105,6 +117,10 @@ class Executors(Queries):
             await connection.execute(_DECLARE_LOST, silent_for)
             rows = await connection.fetch(_RUNNING_ON_LOST)
         return running_jobs(rows)
+
+    async def overdue(self, margin: datetime.timedelta) -> Mapping[AttemptId, RunningJob]:
+        async with self._database.reserved() as connection:
+            return running_jobs(await connection.fetch(_OVERDUE, margin))
 
     async def running_on(self, executor_id: str, session: int) -> Mapping[AttemptId, RunningJob]:
         async with self._database.reserved() as connection:

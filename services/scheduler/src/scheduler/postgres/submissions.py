@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
@@ -21,9 +22,9 @@ _INSERT_JOBS = """
 WITH new AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[], $7::json[], $8::text[],
         $9::smallint[], $10::smallint[], $11::timestamptz[], $12::timestamptz[], $13::bytea[], $14::uuid[], $15::uuid[],
-        $16::uuid[]) WITH ORDINALITY
+        $16::uuid[], $17::int[]) WITH ORDINALITY
         AS n (job_id, user_id, create_time, traceparent, labels, spec, lane, rank, max_retries, due_time, expire_time,
-            dedup_key, retried_from, leader, result, place)
+            dedup_key, retried_from, leader, result, timeout_seconds, place)
 ), stored AS (
     INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec, retried_from)
     SELECT job_id, $2, user_id, create_time, traceparent, labels, spec, retried_from FROM new
@@ -33,9 +34,10 @@ WITH new AS MATERIALIZED (
     FROM new n JOIN results r ON r.job_id = n.result
 )
 INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
-    max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time)
+    max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time, timeout_seconds)
 SELECT job_id, lane, CASE WHEN due_time IS NULL THEN 2 ELSE 1 END, rank, nextval('queue_seq'), 1, due_time, expire_time,
-    create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time
+    create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time,
+    timeout_seconds
 FROM (SELECT * FROM new WHERE result IS NULL ORDER BY place) ordered
 """
 
@@ -153,6 +155,7 @@ async def _insert(
         [job.retried_from for job in jobs],
         [places.get(job.job_id, ALONE).leader for job in jobs],
         [places.get(job.job_id, ALONE).result for job in jobs],
+        [math.ceil(job.spec.timeout.total_seconds()) for job in jobs],
     )
 
 

@@ -71,6 +71,7 @@ queue = Table(
     Column("rank_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     # The kinds of failure after which a follower became a leader.
     Column("promoted_for", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("timeout_seconds", Integer, nullable=False, server_default=text("3600")),
     # Full pages would push every update to another page and bloat the table.
     postgresql_with={
         "fillfactor": 70,

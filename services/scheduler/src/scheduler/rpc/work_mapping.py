@@ -64,7 +64,7 @@ def uplink(message: pb.WorkRequest) -> Uplink:
         else None,
         accepted=_attempt_ids(message.accepted),
         ready=_attempt_ids(message.ready),
-        progress=[_progress(progress) for progress in message.progress],
+        progress=[_progress(progress) for progress in message.progress if _is_stage(progress.stage)],
         outcomes=[_outcome(outcome) for outcome in message.outcomes],
         withdrawn=_attempt_ids(message.withdrawn),
         heartbeat=_heartbeat(message.heartbeat) if message.HasField("heartbeat") else None,
@@ -102,6 +102,7 @@ def _put(message: pb.WorkResponse, item: Downlink) -> None:
         case Welcome():
             message.welcome.session = item.session
             message.welcome.heartbeat_interval.FromTimedelta(item.heartbeat_interval)
+            message.welcome.lost_after.FromTimedelta(item.lost_after)
             message.welcome.superseded.extend(_ref(attempt) for attempt in item.superseded)
         case _:
             assert_never(item)
@@ -167,24 +168,28 @@ def _work_spec(spec: JobSpec) -> job_pb2.JobSpec:
 
 
 def _progress(message: pb.Progress) -> Progress:
-    return Progress(attempt_id(message.ref), _stage(message.stage))
+    return Progress(attempt_id(message.ref), Stage(message.stage))
 
 
-def _stage(value: int) -> Stage:
-    try:
-        return Stage(value)
-    except ValueError:
-        raise ProtocolViolation(f"The stage {value} is unknown.") from None
+def _is_stage(value: int) -> bool:
+    """Say whether this version knows the stage; a newer executor may have more."""
+    return value in Stage._value2member_map_
 
 
 def _outcome(message: pb.Outcome) -> Outcome:
+    """Return what an executor says of an attempt.
+
+    What cannot be read is a failure of this attempt alone: to end the stream for it would bring it again for ever.
+    """
     return Outcome(
         attempt_id=attempt_id(message.ref),
         verdict=_verdict(message),
         usage=mapping.usage(message.usage) if message.HasField("usage") else None,
         model_version=_text(message.model_version),
         stage_seconds={
-            _stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9 for item in message.stage_durations
+            Stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9
+            for item in message.stage_durations
+            if _is_stage(item.stage)
         },
         paid=message.paid,
         traceparent=message.traceparent,
@@ -193,9 +198,9 @@ def _outcome(message: pb.Outcome) -> Outcome:
 
 def _verdict(message: pb.Outcome) -> Verdict:
     match message.WhichOneof("verdict"):
+        case "succeeded" if not message.succeeded.output_json:
+            return Failed(JobError(kind="INVALID_OUTPUT", message="The success has no output.", retryable=True))
         case "succeeded":
-            if not message.succeeded.output_json:
-                raise ProtocolViolation("A success has no output.")
             return Succeeded(_text(message.succeeded.output_json))
         case "failed":
             failed = message.failed
@@ -211,7 +216,8 @@ def _verdict(message: pb.Outcome) -> Verdict:
         case "released":
             return Released(message=_text(message.released.message))
         case _:
-            raise ProtocolViolation("An outcome has no verdict.")
+            words = "The executor's outcome has no verdict that this scheduler knows."
+            return Failed(JobError(kind="INTERNAL", message=words, retryable=True))
 
 
 def _wait_time(duration: duration_pb2.Duration) -> datetime.timedelta:
