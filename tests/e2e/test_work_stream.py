@@ -95,20 +95,17 @@ BROKEN = {
         HELLO,
         pb.WorkRequest(progress=[pb.Progress(ref=pb.AttemptRef(job_id="x"), stage=job_pb2.JOB_STAGE_STARTING)]),
     ],
-    "an unknown stage": [HELLO, pb.WorkRequest(progress=[_progress(99)])],
-    "an outcome without a verdict": [HELLO, pb.WorkRequest(outcomes=[pb.Outcome(ref=REF)])],
-    "an outcome with an unknown stage": [
-        HELLO,
-        pb.WorkRequest(
-            outcomes=[
-                pb.Outcome(
-                    ref=REF,
-                    released=pb.Released(),
-                    stage_durations=[_spent(99)],
-                )
-            ]
-        ),
-    ],
+}
+
+# What a newer executor may say.
+UNREADABLE = {
+    "an unknown stage": pb.WorkRequest(
+        progress=[_progress(99)], outcomes=[pb.Outcome(ref=REF, released=pb.Released())]
+    ),
+    "an outcome without a verdict": pb.WorkRequest(outcomes=[pb.Outcome(ref=REF)]),
+    "an outcome with an unknown stage": pb.WorkRequest(
+        outcomes=[pb.Outcome(ref=REF, released=pb.Released(), stage_durations=[_spent(99)])]
+    ),
 }
 
 
@@ -129,6 +126,18 @@ async def test_a_stream_that_breaks_the_rules_is_told_so(executors: Any, request
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert details(refused.value)[error_details_pb2.ErrorInfo].reason == "PROTOCOL_VIOLATION"
+
+
+@pytest.mark.parametrize("request_", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_what_cannot_be_read_does_not_end_the_stream(executors: Any, request_: pb.WorkRequest) -> None:
+    call = executors.Work()
+    await call.write(HELLO)
+    await call.read()
+
+    await call.write(request_)
+
+    assert (await call.read()).outcome_acks == [REF]
+    call.cancel()
 
 
 async def test_absurd_numbers_break_nothing(executors: Any) -> None:

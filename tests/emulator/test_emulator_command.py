@@ -91,3 +91,30 @@ def test_a_taken_port_is_told_in_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"The emulator cannot listen on 127.0.0.1:{port}: Address already in use")
     assert done.stderr.count("\n") == 1
+
+
+async def test_rates_and_quotas_are_options(body: dict[str, Any]) -> None:
+    process = await start(
+        *("--port", "0", "--latency-ms", "0", "--requests-per-minute", "3", "--input-tokens-per-minute", "1000000"),
+        *("--requests-per-day", "1000", "--fault", "503=1", "--fault", "500=0.5", "--seed", "7"),
+    )
+    try:
+        async with asyncio.timeout(20):
+            base_url = f"http://127.0.0.1:{await port_of(process)}"
+        async with httpx2.AsyncClient(base_url=base_url, headers={"x-goog-api-key": "test"}) as http:
+            answers = [await http.post("/v1/models/gemini-3.8-flash:generateContent", json=body) for _ in range(4)]
+            quotas = (await http.get("/emulator/quotas")).json()
+    finally:
+        await end(process)
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503, 429]
+    assert quotas == {"requests_per_minute": 3, "input_tokens_per_minute": 1_000_000, "requests_per_day": 1000}
+
+
+def test_a_fault_that_makes_no_sense_is_told() -> None:
+    done = subprocess.run(
+        [COMMAND, "--port", "0", "--fault", "418=0.1"], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert done.returncode == 2
+    assert "418 is no kind of fault" in done.stderr

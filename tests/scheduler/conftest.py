@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from store_worlds import empty, make_older
 from stores import Age, FakeTime
 
+from devkit.embedded_postgres import EmbeddedPostgres
 from runtime.clock import SystemClock
 from scheduler.memory_store import MemoryStore
 from scheduler.ports import Store, StoreClock
 from scheduler.postgres.store import PostgresStore, open_store
-
-# The times that stores compare with the present.
-_TIMES = (("idempotency_keys", "create_time"), ("executors", "last_seen"), ("queue", "due_time"))
 
 
 @pytest.fixture
@@ -26,9 +25,31 @@ def memory_store(fake_time: FakeTime) -> MemoryStore:
     return MemoryStore(clock=fake_time)
 
 
+@pytest.fixture(scope="session")
+async def shared_database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> str:
+    name = "stores"
+    connection = await asyncpg.connect(postgres_server.url())
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    finally:
+        await connection.close()
+    return postgres_server.url(name)
+
+
 @pytest.fixture
-async def postgres_store(database_url: str) -> AsyncIterator[PostgresStore]:
-    async with open_store(database_url, clock=SystemClock()) as opened:
+async def store_url(shared_database_url: str) -> str:
+    """A migrated database without a row, for one test at a time."""
+    connection = await asyncpg.connect(shared_database_url)
+    try:
+        await empty(connection)
+    finally:
+        await connection.close()
+    return shared_database_url
+
+
+@pytest.fixture
+async def postgres_store(store_url: str) -> AsyncIterator[PostgresStore]:
+    async with open_store(store_url, clock=SystemClock()) as opened:
         yield opened
 
 
@@ -41,13 +62,12 @@ def store(request: pytest.FixtureRequest) -> Store:
 
 @pytest.fixture
 def time(store: Store) -> StoreClock:
-    clock: StoreClock = store.time  # type: ignore[attr-defined]
-    return clock
+    return store.time
 
 
 @pytest.fixture
 def age(store: Store, request: pytest.FixtureRequest) -> Age:
-    """Let time pass: the time of a database cannot be moved, but what is stored in it can be made older."""
+    """Let time pass."""
     if isinstance(store, MemoryStore):
         fake_time: FakeTime = request.getfixturevalue("fake_time")
 
@@ -55,13 +75,12 @@ def age(store: Store, request: pytest.FixtureRequest) -> Age:
             fake_time.pass_by(by.total_seconds())
 
         return move_clock
-    url: str = request.getfixturevalue("database_url")
+    url: str = request.getfixturevalue("store_url")
 
     async def move_rows(by: datetime.timedelta) -> None:
         connection = await asyncpg.connect(url)
         try:
-            for table, column in _TIMES:
-                await connection.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)
+            await make_older(connection, by)
         finally:
             await connection.close()
 

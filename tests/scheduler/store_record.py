@@ -1,42 +1,14 @@
 """What must be in a store, kept by whoever does things to it: where each job is, and who dialled."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.jobs import JobState
-from scheduler.ports import AttemptId, ClaimedJob, Slots
+from store_groups import ExpectedGroups
+from store_jobs import ExpectedJob
 
-
-@dataclass
-class ExpectedJob:
-    """Where a job must be."""
-
-    rank: int
-    place: int
-    state: JobState = JobState.QUEUED
-    attempt: int = 0
-    retry_count: int = 0
-    due_time: datetime.datetime | None = None
-    executor_id: str = ""
-    session: int = 0
-
-    @property
-    def order(self) -> tuple[int, int]:
-        return self.rank, self.place
-
-    def start(self, slot: Slots) -> None:
-        self.state = JobState.RUNNING
-        self.attempt += 1
-        self.executor_id, self.session = slot.executor_id, slot.session
-
-    def wait(self, due_time: datetime.datetime | None, *, charged: bool = False) -> None:
-        self.state = JobState.SCHEDULED if due_time else JobState.QUEUED
-        self.due_time = due_time
-        self.retry_count += charged
-
-    def end(self, state: JobState, attempt: int) -> None:
-        self.state, self.attempt, self.due_time = state, attempt, None
+from scheduler.jobs import AttemptOutcome, JobError, JobState, NewJob
+from scheduler.records import Accepted, AttemptId, ClaimedJob, RunningAttempt, Slots
 
 
 @dataclass
@@ -54,19 +26,30 @@ class ExpectedExecutor:
 
 @dataclass
 class Record:
-    """Everything that must be true of a store."""
+    """Everything that must be true of a store. Times are those of the machine that keeps it."""
 
+    result_lifetime: datetime.timedelta
     jobs: dict[str, ExpectedJob] = field(default_factory=dict)
     executors: dict[str, ExpectedExecutor] = field(default_factory=dict)
     attempts: set[AttemptId] = field(default_factory=set)
+    max_in_flight: int | None = None
 
-    def accept(self, job_id: str, rank: int) -> None:
-        self.jobs[job_id] = ExpectedJob(rank, len(self.jobs))
+    def __post_init__(self) -> None:
+        self.groups = ExpectedGroups(self.jobs, self.result_lifetime)
 
-    def in_state(self, state: JobState) -> list[str]:
+    def accept(self, jobs: Sequence[NewJob], passed: datetime.timedelta, now: datetime.datetime) -> list[Accepted]:
+        """Take jobs in, and return what must be said of them."""
+        for job in jobs:
+            self.jobs[job.job_id] = ExpectedJob.of(job, len(self.jobs), passed, now)
+        return self.groups.place(jobs, now)
+
+    def in_state(self, *states: JobState) -> list[str]:
         """Return the jobs in a state, the best (rank, place) first."""
-        found = [job_id for job_id, job in self.jobs.items() if job.state is state]
+        found = [job_id for job_id, job in self.jobs.items() if job.state in states]
         return sorted(found, key=lambda job_id: self.jobs[job_id].order)
+
+    def claimable(self, now: datetime.datetime) -> list[str]:
+        return [job_id for job_id in self.in_state(JobState.QUEUED) if self.jobs[job_id].is_claimable(now)]
 
     def runs(self, attempt: AttemptId) -> bool:
         job = self.jobs[attempt.job_id]
@@ -91,14 +74,61 @@ class Record:
             if self.jobs[attempt.job_id].session <= max(executor.lost_session, executor.session - 1)
         }
 
-    def start(self, claimed: Sequence[ClaimedJob], slots: Sequence[Slots], max_rank: int) -> None:
+    def dial(self, executor_id: str, held: Collection[AttemptId], now: datetime.datetime) -> tuple[int, set[AttemptId]]:
+        """Begin a session; return it, and what of the held attempts the executor keeps."""
+        known = self.executors.setdefault(executor_id, ExpectedExecutor(0, now))
+        known.session, known.last_seen = known.session + 1, now
+        kept = {
+            attempt
+            for attempt in held
+            if self.jobs[attempt.job_id].attempt == attempt.attempt
+            and self.jobs[attempt.job_id].is_held_by(executor_id)
+        }
+        for attempt in kept:
+            self.jobs[attempt.job_id].keep(known.session)
+        return known.session, kept
+
+    def start(
+        self, claimed: Sequence[ClaimedJob], slots: Sequence[Slots], max_rank: int, now: datetime.datetime
+    ) -> None:
         """Start jobs, and hold that they are the right ones: the best ones, each for the slot whose turn it was."""
-        waiting = [job_id for job_id in self.in_state(JobState.QUEUED) if self.jobs[job_id].rank <= max_rank]
+        waiting = [job_id for job_id in self.claimable(now) if self.jobs[job_id].rank <= max_rank]
         turns = [slot for turn in range(len(waiting)) for slot in slots if slot.count > turn]
+        if self.max_in_flight is not None:
+            del turns[max(0, self.max_in_flight - len(self.running())) :]
         assert len(claimed) == min(len(waiting), len(turns))
         for job, job_id, slot in zip(claimed, waiting, turns, strict=False):
             self.jobs[job_id].start(slot)
             assert job.attempt_id == AttemptId(job_id, self.jobs[job_id].attempt)
             assert (job.executor_id, job.session) == (slot.executor_id, slot.session)
+            assert job.rank == self.jobs[job_id].rank
             assert job.attempt_id not in self.attempts
             self.attempts.add(job.attempt_id)
+
+    def finish(
+        self, attempt: AttemptId, state: JobState, error: JobError | None, output: str | None, now: datetime.datetime
+    ) -> tuple[list[str], list[RunningAttempt]]:
+        """End a job by an attempt that may; return the jobs that change, and the attempt that has to stop."""
+        job = self.jobs[attempt.job_id]
+        to_stop = []
+        if job.state is JobState.RUNNING and job.attempt != attempt.attempt:
+            to_stop = self.stop([attempt.job_id])
+        job.outcomes[attempt.attempt] = (
+            AttemptOutcome.SUCCEEDED if state is JobState.SUCCEEDED else AttemptOutcome.FAILED
+        )
+        job.end(state, attempt.attempt, output)
+        return [attempt.job_id, *self.groups.end(attempt.job_id, error, now)], to_stop
+
+    def end(self, job_ids: Iterable[str], state: JobState, now: datetime.datetime) -> list[str]:
+        """End jobs that have no verdict; return the jobs that change."""
+        changed = list(job_ids)
+        for job_id in changed:
+            self.jobs[job_id].end(state, self.jobs[job_id].attempt)
+        return changed + [follower for job_id in changed for follower in self.groups.end(job_id, None, now)]
+
+    def stop(self, job_ids: Iterable[str]) -> list[RunningAttempt]:
+        """Return the attempts of these jobs that have to stop, and note that they were cancelled."""
+        running = [(job_id, self.jobs[job_id]) for job_id in job_ids if self.jobs[job_id].state is JobState.RUNNING]
+        for _, job in running:
+            job.outcomes[job.attempt] = AttemptOutcome.CANCELLED
+        return [RunningAttempt(AttemptId(job_id, job.attempt), job.executor_id, job.session) for job_id, job in running]

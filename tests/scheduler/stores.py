@@ -3,27 +3,33 @@
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from runtime.randomness import SystemRandomness
 from scheduler.job_ids import JobIds
 from scheduler.jobs import AttemptOutcome, ImageRef, Job, JobError, JobSpec, JobState, NewImage, NewJob, Stage, Usage
-from scheduler.ports import (
+from scheduler.lanes import Lane
+from scheduler.ports import Store, StoreClock
+from scheduler.records import (
+    Accepted,
     AttemptId,
     AttemptRecord,
     ClaimedJob,
+    Ended,
     ExecutorInfo,
     FinalRecord,
     ReturnRecord,
+    RunningAttempt,
+    RunningJob,
     Slots,
-    Store,
-    StoreClock,
 )
 
 Age = Callable[[datetime.timedelta], Awaitable[None]]
 
 CLIENT = "client"
 LANE = "gemini/gemini-3.8-flash"
+KEY = b"the key of identical requests"
 IMAGE = b"the bytes of an image"
 IMAGE_REF = ImageRef(sha256=hashlib.sha256(IMAGE).hexdigest(), mime_type="image/png", size=len(IMAGE))
 NEW_IMAGE = NewImage(ref=IMAGE_REF, data=IMAGE)
@@ -58,22 +64,46 @@ class FakeTime:
         self._now += datetime.timedelta(seconds=seconds)
 
 
-def new_job(time: StoreClock, *, request_id: str = "", spec_hash: bytes = b"spec", **changes: object) -> NewJob:
+def new_job(
+    time: StoreClock,
+    *,
+    request_id: str = "",
+    spec_hash: bytes = b"spec",
+    dedup_key: bytes | None = None,
+    **changes: Any,
+) -> NewJob:
     now = time.now()
     return NewJob(
         job_id=_ids.next(now),
-        spec=dataclasses.replace(SPEC, **changes),  # type: ignore[arg-type]
+        spec=dataclasses.replace(SPEC, **changes),
         request_id=request_id,
         spec_hash=spec_hash,
         create_time=now,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        dedup_key=dedup_key,
     )
+
+
+async def insert(store: Store, client_id: str, jobs: Sequence[NewJob]) -> list[str]:
+    """Submit jobs, and return the ids of those that stand for them."""
+    return ids(await store.insert_jobs(client_id, jobs))
+
+
+def ids(accepted: Sequence[Accepted]) -> list[str]:
+    return [each.job_id for each in accepted]
 
 
 async def submit(store: Store, time: StoreClock, *priorities: int) -> list[str]:
     """Submit a job of each priority, and return their ids."""
-    jobs = [new_job(time, priority=priority) for priority in priorities or (2,)]
-    return list(await store.insert_jobs(CLIENT, jobs))
+    return await insert(store, CLIENT, [new_job(time, priority=priority) for priority in priorities or (2,)])
+
+
+async def submit_alike(store: Store, time: StoreClock, *priorities: int, **changes: Any) -> list[str]:
+    """Submit identical requests, one after the other."""
+    return [
+        (await insert(store, CLIENT, [new_job(time, dedup_key=KEY, priority=priority, **changes)]))[0]
+        for priority in priorities
+    ]
 
 
 async def see(store: Store, job_id: str) -> Job:
@@ -90,8 +120,37 @@ async def connect(store: Store, executor_id: str = "e1", *, held: tuple[AttemptI
     return (await store.register(executor(executor_id), held)).session
 
 
-async def claim(store: Store, count: int = 10, *, executor_id: str = "e1", session: int = 1) -> list[ClaimedJob]:
-    return list(await store.claim(LANE, [Slots(executor_id, session, count)], max_rank=3, thorough=False))
+async def claim(
+    store: Store,
+    count: int = 10,
+    *,
+    lane: str = LANE,
+    executor_id: str = "e1",
+    session: int = 1,
+    thorough: bool = False,
+) -> list[ClaimedJob]:
+    return list(await store.claim(lane, [Slots(executor_id, session, count)], max_rank=3, thorough=thorough))
+
+
+def told(ended: Ended) -> tuple[set[AttemptId], list[str], list[RunningAttempt]]:
+    """Return what an end told, in a form that can be compared."""
+    return set(ended.attempts), sorted(ended.changed), list(ended.to_stop)
+
+
+def running_job(**changes: Any) -> RunningJob:
+    """Return what must be known of a job that just began to run."""
+    expected = RunningJob(
+        lane=LANE,
+        executor_id="e1",
+        session=1,
+        stage=Stage.STARTING,
+        retry_count=0,
+        max_retries=3,
+        paid_calls=0,
+        preparing_deaths=0,
+        expire_time=None,
+    )
+    return dataclasses.replace(expected, **changes)
 
 
 def record(attempt: AttemptId, time: StoreClock, outcome: AttemptOutcome, *, cost_usd: float = 0.0) -> AttemptRecord:
@@ -109,16 +168,22 @@ def record(attempt: AttemptId, time: StoreClock, outcome: AttemptOutcome, *, cos
     )
 
 
-def success(attempt: AttemptId, time: StoreClock, *, cost_usd: float = 0.5) -> FinalRecord:
+def success(attempt: AttemptId, time: StoreClock, *, cost_usd: float = 0.5, output: str = '{"a":1}') -> FinalRecord:
     return FinalRecord(
         record=record(attempt, time, AttemptOutcome.SUCCEEDED, cost_usd=cost_usd),
         state=JobState.SUCCEEDED,
-        output_json='{"a":1}',
+        output_json=output,
     )
 
 
-def failure(attempt: AttemptId, time: StoreClock) -> FinalRecord:
-    return FinalRecord(record=record(attempt, time, AttemptOutcome.FAILED), state=JobState.FAILED)
+def failure(attempt: AttemptId, time: StoreClock, error: JobError | None = None) -> FinalRecord:
+    return FinalRecord(record=record(attempt, time, AttemptOutcome.FAILED), state=JobState.FAILED, error=error)
+
+
+async def fail(store: Store, time: StoreClock, error: JobError = ERROR) -> list[str]:
+    """Let the job that comes next fail for good; return the jobs that are in another state."""
+    [job] = await claim(store, 1)
+    return sorted((await store.finish([failure(job.attempt_id, time, error)])).changed)
 
 
 def back(
@@ -128,8 +193,42 @@ def back(
     charged: bool = False,
     after_seconds: float | None = None,
     cost_usd: float = 0.0,
+    session: int | None = None,
 ) -> ReturnRecord:
     due = None if after_seconds is None else time.now() + datetime.timedelta(seconds=after_seconds)
     return ReturnRecord(
-        record=record(attempt, time, AttemptOutcome.FAILED, cost_usd=cost_usd), charged=charged, due_time=due
+        record=record(attempt, time, AttemptOutcome.FAILED, cost_usd=cost_usd),
+        charged=charged,
+        due_time=due,
+        session=session,
     )
+
+
+def lost(
+    attempt: AttemptId,
+    time: StoreClock,
+    *,
+    session: int | None = None,
+    paid: bool = False,
+    died_preparing: bool = False,
+) -> ReturnRecord:
+    """Return what a rescue makes of an attempt."""
+    return ReturnRecord(
+        record=dataclasses.replace(record(attempt, time, AttemptOutcome.LOST), paid=paid),
+        charged=False,
+        due_time=None,
+        died_preparing=died_preparing,
+        session=session,
+    )
+
+
+async def lane(store: Store) -> Lane:
+    """Return the lane that the jobs of these tests wait in."""
+    return next(each for each in await store.lanes() if each.name == LANE)
+
+
+async def change(store: Store, **changes: Any) -> Lane:
+    """Change that lane."""
+    changed = await store.change_lane(LANE, lambda known: (dataclasses.replace(known, **changes), None))
+    assert changed is not None
+    return changed[0]

@@ -1,218 +1,223 @@
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+import datetime
 
-import pytest
-from stores import CLIENT, IMAGE, IMAGE_REF, LANE, NEW_IMAGE, FakeTime, back, new_job, submit, success
+from scheduler_peers import dial
+from scheduler_world import OTHER_LANE, OTHER_MODEL, World, fail_times, looping, settle
+from stores import CLIENT, IMAGE, IMAGE_REF, LANE, NEW_IMAGE, new_job, submit
 
-from runtime.clock import SystemClock
-from runtime.randomness import SystemRandomness
-from runtime.tracing import Tracing
-from scheduler.dispatch import Dispatcher
+from devkit.virtual_time import in_virtual_time
+from policies.quota import Limits
 from scheduler.errors import StoreUnavailable
-from scheduler.fleet import Assignment, Credit, Fleet, Session
-from scheduler.image_cache import ImageCache
-from scheduler.jobs import JobState
-from scheduler.memory_store import MemoryStore
-from scheduler.ports import AttemptId, ClaimedJob, ExecutorInfo, Head, Slots
-from scheduler.watch import WatchHub
+from scheduler.fleet import Assignment
+from scheduler.jobs import ImageRef, JobState, NewImage, Stage
+from scheduler.rpc import work_mapping
 
 
-class FlakyStore(MemoryStore):
-    """A store that is away for its first `failures` looks, and does something else during a claim."""
-
-    failures = 0
-
-    def meanwhile(self) -> None:
-        """Replaced by tests."""
-
-    async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
-        claimed = await super().claim(lane, slots, max_rank=max_rank, thorough=thorough)
-        self.meanwhile()
-        return claimed
-
-    async def lane_heads(self, *, thorough: bool) -> Sequence[Head]:
-        if self.failures:
-            self.failures -= 1
-            raise StoreUnavailable("away")
-        return await super().lane_heads(thorough=thorough)
-
-
-class ImpatientClock(SystemClock):
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-class Bench:
-    def __init__(self) -> None:
-        self.time = FakeTime()
-        self.store = FlakyStore(clock=self.time)
-        self.fleet = Fleet()
-        self.dispatcher = Dispatcher(
-            store=self.store,
-            time=self.time,
-            clock=ImpatientClock(),
-            fleet=self.fleet,
-            images=ImageCache(),
-            hub=WatchHub(),
-            tracing=Tracing(randomness=SystemRandomness()),
-            give_back=self._give_back,
-        )
-
-    async def _give_back(self, attempts: Collection[AttemptId]) -> None:
-        await self.store.give_back([back(attempt, self.time) for attempt in attempts])
-
-    async def connect(self, executor_id: str = "e1", *, slots: int, lanes: tuple[str, ...] = ("gemini/*",)) -> Session:
-        info = ExecutorInfo(executor_id=executor_id, host="h", version="1", capacity=slots, lanes=lanes)
-        session = Session(info=info, number=(await self.store.register(info, ())).session)
-        session.set_credit(Credit(slots, 0))
-        self.fleet.add(session)
-        return session
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            loop = tasks.create_task(self.dispatcher.run())
-            yield
-            loop.cancel()
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-async def assigned(session: Session, count: int) -> list[Assignment]:
-    """Return the next assignments, waiting for that many."""
-    found: list[Assignment] = []
-    async with asyncio.timeout(5):
-        while len(found) < count:
-            found += [item for item in await session.outbox.take() if isinstance(item, Assignment)]
-    return found
-
-
-async def test_a_woken_dispatcher_hands_out_the_best_jobs_up_to_the_credit(bench: Bench) -> None:
-    session = await bench.connect(slots=2)
-    low, high, normal = await submit(bench.store, bench.time, 3, 1, 2)
-    async with bench.running():
-        bench.dispatcher.wake()
-        jobs = await assigned(session, 2)
+@in_virtual_time
+async def test_a_woken_dispatcher_hands_out_the_best_jobs_up_to_the_credit() -> None:
+    world = World()
+    executor = await dial(world, slots=2)
+    low, high, normal = await submit(world.store, world.clock, 3, 1, 2)
+    async with looping(world.dispatcher.run):
+        jobs = await executor.hear(Assignment, 2)
 
     assert [item.job.attempt_id.job_id for item in jobs] == [high, normal]
-    assert session.free_slots == 0
-    assert (await bench.store.get_jobs(CLIENT, [low], attempts=False))[low].state is JobState.QUEUED
+    assert executor.session.free_slots == 0
+    assert (await world.see(low)).state is JobState.QUEUED
 
 
-async def test_small_images_go_along(bench: Bench) -> None:
-    session = await bench.connect(slots=1)
-    await bench.store.put_images(CLIENT, [NEW_IMAGE])
-    await submit(bench.store, bench.time)
-    async with bench.running():
-        bench.dispatcher.wake()
-        [job] = await assigned(session, 1)
+@in_virtual_time
+async def test_small_images_go_along() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await world.store.put_images(CLIENT, [NEW_IMAGE])
+    await submit(world.store, world.clock)
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
 
-    assert job.images == {IMAGE_REF.sha256: IMAGE}
-
-
-async def test_jobs_are_spread_over_the_executors(bench: Bench) -> None:
-    first, second = await bench.connect("e1", slots=3), await bench.connect("e2", slots=3)
-    await submit(bench.store, bench.time, *[2] * 4)
-    async with bench.running():
-        bench.dispatcher.wake()
-        await assigned(first, 2)
-        await assigned(second, 2)
+    assert assignment.images == {IMAGE_REF.sha256: IMAGE}
 
 
-async def test_the_better_head_of_two_lanes_goes_first(bench: Bench) -> None:
-    session = await bench.connect(slots=1)
-    await bench.store.insert_jobs(
-        CLIENT, [new_job(bench.time, priority=2), new_job(bench.time, priority=1, model="gemini-3.5-flash")]
+@in_virtual_time
+async def test_of_many_small_images_as_many_go_along_as_a_message_has_room_for() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    images = [
+        NewImage(ref=ImageRef(sha256=f"{number:064}", mime_type="image/png", size=60_000), data=bytes(60_000))
+        for number in range(16)
+    ]
+    await world.store.put_images(CLIENT, images)
+    refs = tuple(image.ref for image in images)
+    await world.store.insert_jobs(CLIENT, [new_job(world.clock, images=(refs[0], *refs), prompt="x" * 256 * 1024)])
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
+    [message] = work_mapping.downlinks([assignment])
+
+    assert [*assignment.images] == [ref.sha256 for ref in refs[:4]]
+    assert len(message.assignments[0].spec.images) == 17
+    assert message.ByteSize() < 1024 * 1024
+
+
+@in_virtual_time
+async def test_jobs_go_out_without_their_images_when_the_store_is_gone_after_the_claim() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await world.store.put_images(CLIENT, [NEW_IMAGE])
+    await submit(world.store, world.clock)
+    world.store.before["get_images"] = fail_times(1)
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
+
+    assert assignment.images == {}
+
+
+@in_virtual_time
+async def test_an_assignment_says_how_long_it_may_wait_for_its_start() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await world.store.insert_jobs(
+        CLIENT, [new_job(world.clock, expire_time=world.clock.now() + datetime.timedelta(seconds=30))]
     )
-    async with bench.running():
-        bench.dispatcher.wake()
-        [job] = await assigned(session, 1)
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
 
-    assert job.job.lane == "gemini/gemini-3.5-flash"
+    assert assignment.start_within == datetime.timedelta(seconds=30)
 
 
-async def test_a_lane_that_nobody_serves_holds_up_no_other(bench: Bench) -> None:
-    session = await bench.connect(slots=1, lanes=(LANE,))
-    await bench.store.insert_jobs(
-        CLIENT, [new_job(bench.time, priority=1, model="gemini-3.5-flash"), new_job(bench.time, priority=3)]
+@in_virtual_time
+async def test_jobs_are_spread_over_the_executors() -> None:
+    world = World()
+    first, second = await dial(world, "e1", slots=3), await dial(world, "e2", slots=3)
+    await submit(world.store, world.clock, *[2] * 4)
+    async with looping(world.dispatcher.run):
+        await first.hear(Assignment, 2)
+        await second.hear(Assignment, 2)
+
+
+@in_virtual_time
+async def test_the_better_head_of_two_lanes_goes_first() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await world.store.insert_jobs(
+        CLIENT, [new_job(world.clock, priority=2), new_job(world.clock, priority=1, model=OTHER_MODEL)]
     )
-    async with bench.running():
-        bench.dispatcher.wake()
-        [job] = await assigned(session, 1)
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
 
-    assert job.job.lane == LANE
-
-
-async def test_a_database_outage_only_delays(bench: Bench) -> None:
-    session = await bench.connect(slots=1)
-    await submit(bench.store, bench.time)
-    bench.store.failures = 2
-    async with bench.running():
-        while bench.store.failures:
-            bench.dispatcher.wake()
-            await asyncio.sleep(0)
-        bench.dispatcher.wake()
-        assert len(await assigned(session, 1)) == 1
+    assert assignment.job.lane == OTHER_LANE
 
 
-async def test_slots_that_found_no_job_are_free_again(bench: Bench) -> None:
-    session = await bench.connect(slots=3)
-    await submit(bench.store, bench.time)
-    async with bench.running():
-        bench.dispatcher.wake()
-        await assigned(session, 1)
+@in_virtual_time
+async def test_a_lane_that_nobody_serves_holds_up_no_other() -> None:
+    world = World()
+    executor = await dial(world, slots=1, lanes=(LANE,))
+    await world.store.insert_jobs(
+        CLIENT, [new_job(world.clock, priority=1, model=OTHER_MODEL), new_job(world.clock, priority=3)]
+    )
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
 
-    assert session.free_slots == 2
-
-
-async def test_a_retry_is_dispatched_when_it_is_due(bench: Bench) -> None:
-    session = await bench.connect(slots=2)
-    await submit(bench.store, bench.time)
-    async with bench.running():
-        bench.dispatcher.wake()
-        [first] = await assigned(session, 1)
-        record = back(first.job.attempt_id, bench.time, charged=True, after_seconds=60)
-        await bench.store.give_back([record])
-        bench.time.pass_by(60)
-        assert record.due_time is not None
-        bench.dispatcher.expect_due(record.due_time)
-        [second] = await assigned(session, 1)
-
-    assert second.job.attempt_id.attempt == 2
-    assert await bench.store.finish([success(second.job.attempt_id, bench.time)])
+    assert assignment.job.lane == LANE
 
 
-async def test_a_job_claimed_for_a_stream_that_broke_meanwhile_goes_to_another(bench: Bench) -> None:
-    gone = await bench.connect("e1", slots=1)
-    await submit(bench.store, bench.time)
-    bench.store.meanwhile = lambda: bench.fleet.remove(gone)  # type: ignore[method-assign]
-    async with bench.running():
-        bench.dispatcher.wake()
-        while not gone.outbox.closed_because and bench.fleet.has_credit:
-            await asyncio.sleep(0)
-        other = await bench.connect("e2", slots=1)
-        bench.dispatcher.wake()
-        [job] = await assigned(other, 1)
+@in_virtual_time
+async def test_a_lane_that_gives_less_than_it_seemed_to_have_is_left_alone() -> None:
+    world = World()
+    executor = await dial(world, slots=8)
+    await world.set_lane(limits=Limits(max_in_flight=2))
+    await submit(world.store, world.clock, *[2] * 5)
+    async with looping(world.dispatcher.run):
+        await executor.hear(Assignment, 2)
+        await settle()
+        asked = world.store.calls["lane_heads"]
+        await world.clock.sleep(0.4)
 
-    assert job.job.attempt_id.attempt == 2
+        # Slots are left and jobs wait, but nothing is asked before the next poll.
+        assert world.store.calls["lane_heads"] == asked
+    assert executor.session.free_slots == 6
 
 
-async def test_a_claim_that_failed_ends_its_streams_so_that_a_hello_brings_back_what_it_took(bench: Bench) -> None:
-    session = await bench.connect(slots=1)
-    await submit(bench.store, bench.time)
+@in_virtual_time
+async def test_a_head_that_nobody_can_claim_ends_the_deal_and_holds_up_no_other_lane() -> None:
+    world = World()
+    executor = await dial(world, slots=2)
+    await world.store.insert_jobs(
+        CLIENT, [new_job(world.clock, priority=1), new_job(world.clock, priority=2, model=OTHER_MODEL)]
+    )
+    # The lane closes between the look and the claim, again and again.
+    world.store.after["lane_heads"] = lambda: world.set_lane(paused=True)
+    world.store.before["lane_heads"] = lambda: world.set_lane()
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
+        await settle()
+        claims = world.store.calls["claim"]
+        await world.clock.sleep(0.4)
 
-    def fails() -> None:
-        raise StoreUnavailable("the answer was lost")
+        assert world.store.calls["claim"] == claims
+    assert assignment.job.lane == OTHER_LANE
 
-    bench.store.meanwhile = fails  # type: ignore[method-assign]
-    async with bench.running():
-        bench.dispatcher.wake()
-        async with asyncio.timeout(5):
-            assert await session.outbox.take() == []
 
-    assert session.outbox.closed_because
-    assert not bench.fleet.has_credit
+@in_virtual_time
+async def test_a_database_outage_only_delays() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await submit(world.store, world.clock)
+    world.store.before["lane_heads"] = fail_times(2)
+    async with looping(world.dispatcher.run):
+        await executor.hear(Assignment)
+
+    assert world.clock.monotonic() < 3
+
+
+@in_virtual_time
+async def test_slots_that_found_no_job_are_free_again() -> None:
+    world = World()
+    executor = await dial(world, slots=3)
+    await submit(world.store, world.clock)
+    async with looping(world.dispatcher.run):
+        await executor.hear(Assignment)
+        await settle()
+
+    assert executor.session.free_slots == 2
+
+
+@in_virtual_time
+async def test_a_job_claimed_for_a_stream_that_broke_meanwhile_goes_to_another() -> None:
+    world = World()
+    gone = await dial(world, "e1", slots=1)
+    await submit(world.store, world.clock)
+    world.store.after["claim"] = lambda: world.work.close(gone.session)
+    async with looping(world.dispatcher.run):
+        await world.clock.sleep(0.1)
+        other = await dial(world, "e2", slots=1)
+        [assignment] = await other.hear(Assignment)
+
+    assert assignment.job.attempt_id.attempt == 2
+
+
+@in_virtual_time
+async def test_a_claim_that_failed_ends_its_streams_so_that_a_hello_brings_back_what_it_took() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    [job_id] = await submit(world.store, world.clock)
+    world.store.after["claim"] = fail_times(1, StoreUnavailable("the answer was lost"))
+    async with looping(world.dispatcher.run):
+        await world.clock.sleep(0.1)
+        assert executor.session.outbox.closed_because
+        assert not world.fleet.has_credit
+        assert (await world.see(job_id)).state is JobState.RUNNING
+
+        again = await dial(world, slots=1)
+        [assignment] = await again.hear(Assignment)
+
+    assert (assignment.job.attempt_id.job_id, assignment.job.attempt_id.attempt) == (job_id, 2)
+
+
+@in_virtual_time
+async def test_watchers_hear_that_an_attempt_starts() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await submit(world.store, world.clock)
+    async with looping(world.dispatcher.run):
+        [assignment] = await executor.hear(Assignment)
+
+    assert world.hub.entered == [(assignment.job.attempt_id, Stage.STARTING)]

@@ -1,10 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.fleet import Credit, Fleet, Session
-from scheduler.ports import ExecutorInfo, Slots
+from policies.quota import Ask
+from scheduler.fleet import Credit, Fleet, HeartbeatEcho, Held, Outbox, OutcomeAck, Session, Withdraw
+from scheduler.records import AttemptId, ExecutorInfo, Slots
 
 LANE = "gemini/gemini-3.8-flash"
+FIRST, SECOND = (
+    AttemptId("01990000-0000-7000-8000-000000000000", 1),
+    AttemptId("01990000-0000-7000-8000-000000000001", 1),
+)
 
 
 def session(executor_id: str = "e1", *, lanes: tuple[str, ...] = ("gemini/*",), number: int = 1) -> Session:
@@ -91,3 +96,80 @@ def test_slots_are_shared_evenly(limit: int) -> None:
 
     counts = [slot.count for slot in slots]
     assert max(counts) - min([*counts, *([0] * (3 - len(counts)))]) <= 1
+
+
+def holding(*attempts: AttemptId, sent: float = 0.0) -> Session:
+    member = session()
+    for attempt in attempts:
+        member.held[attempt] = Held(lane=LANE, order=(2, 1), ask=Ask(1, 0.0), sent=sent)
+    return member
+
+
+def test_an_assignment_is_unaccepted_until_it_is_accepted_withdrawn_or_dropped() -> None:
+    member = holding(FIRST, SECOND, sent=10.0)
+    assert member.unaccepted(10.0) == []
+    assert member.unaccepted(10.1) == [FIRST, SECOND]
+
+    member.accept([FIRST])
+    assert member.unaccepted(99.0) == [SECOND]
+    member.withdraw([SECOND])
+    assert member.unaccepted(99.0) == []
+    member.drop([FIRST, SECOND])
+    assert member.unaccepted(99.0) == []
+
+
+async def test_only_what_is_held_is_withdrawn() -> None:
+    member = holding(FIRST)
+
+    member.withdraw([FIRST, SECOND])
+
+    assert await member.outbox.take() == [Withdraw(FIRST)]
+
+
+async def test_acknowledgements_go_out_in_their_order() -> None:
+    member = session()
+
+    member.acknowledge([SECOND, FIRST])
+
+    assert await member.outbox.take() == [OutcomeAck(SECOND), OutcomeAck(FIRST)]
+
+
+async def test_a_closed_box_is_emptied_first_and_keeps_its_first_reason() -> None:
+    box = Outbox()
+    box.put(HeartbeatEcho(1))
+
+    box.close("one")
+    box.close("another")
+
+    assert await box.take() == [HeartbeatEcho(1)]
+    assert await box.take() == []
+    assert box.closed_because == "one"
+
+
+def test_closing_some_slots_ends_their_streams_and_no_others() -> None:
+    fleet = fleet_of({"e1": 2, "e2": 2})
+    kept = fleet.get("e2", 1)
+
+    fleet.close([Slots("e1", 1, 2), Slots("e2", 7, 1)], "why")
+
+    assert list(fleet.sessions) == [kept]
+    assert kept is not None
+    assert kept.outbox.closed_because is None
+
+
+def test_slots_that_were_not_used_are_free_again_unless_the_stream_is_another_one() -> None:
+    fleet = fleet_of({"e1": 3})
+    fleet.reserve(LANE, 3)
+
+    fleet.unreserve([Slots("e1", 1, 2), Slots("e1", 2, 1), Slots("gone", 1, 1)])
+
+    [member] = fleet.sessions
+    assert member.free_slots == 2
+
+
+def test_a_stop_of_the_scheduler_ends_all_streams() -> None:
+    fleet = fleet_of({"e1": 1, "e2": 1})
+
+    fleet.close_all("stopping")
+
+    assert [member.outbox.closed_because for member in fleet.sessions] == ["stopping"] * 2

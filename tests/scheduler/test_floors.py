@@ -5,8 +5,8 @@ import pytest
 from stores import CLIENT, LANE, back, claim, connect, submit
 
 from scheduler.jobs import JobState
-from scheduler.ports import AttemptId, JobQuery
 from scheduler.postgres.store import PostgresStore
+from scheduler.records import AttemptId, JobQuery
 
 
 async def age(url: str) -> list[int]:
@@ -19,41 +19,41 @@ async def age(url: str) -> list[int]:
 
 
 @pytest.fixture
-async def raised(postgres_store: PostgresStore, database_url: str) -> PostgresStore:
+async def raised(postgres_store: PostgresStore, store_url: str) -> PostgresStore:
     """A store whose floors stand above the jobs that it has handed out."""
     await connect(postgres_store)
     await submit(postgres_store, postgres_store.time, 1, 2, 3)
     for _ in range(3):
-        await age(database_url)
+        await age(store_url)
         await claim(postgres_store, 3)
     return postgres_store
 
 
-async def test_floors_rise_above_what_was_handed_out(raised: PostgresStore, database_url: str) -> None:
-    assert min(await age(database_url)) >= 3
+async def test_floors_rise_above_what_was_handed_out(raised: PostgresStore, store_url: str) -> None:
+    assert min(await age(store_url)) >= 3
 
 
-async def test_a_young_sequence_value_raises_no_floor(postgres_store: PostgresStore, database_url: str) -> None:
+async def test_a_young_sequence_value_raises_no_floor(postgres_store: PostgresStore, store_url: str) -> None:
     await connect(postgres_store)
     await submit(postgres_store, postgres_store.time, 2)
     await claim(postgres_store)
 
-    assert await age(database_url) == [0, 0, 0]
+    assert await age(store_url) == [0, 0, 0]
 
 
 async def test_a_job_that_comes_back_is_found_below_the_floor(raised: PostgresStore) -> None:
     await raised.give_back([back(attempt, raised.time) for attempt in await running(raised)])
 
-    assert {head.lane for head in await raised.lane_heads(thorough=False)} == {LANE}
+    assert {head.lane for head in (await raised.lane_heads(thorough=False)).heads} == {LANE}
     assert len(await claim(raised, 3)) == 3
 
 
-async def test_a_job_that_is_due_is_found_below_the_floor(raised: PostgresStore, database_url: str) -> None:
+async def test_a_job_that_is_due_is_found_below_the_floor(raised: PostgresStore, store_url: str) -> None:
     attempts = await running(raised)
     await raised.give_back([back(attempt, raised.time, charged=True, after_seconds=-1) for attempt in attempts])
     # While it waits for its time, the floors rise above it again.
     for _ in range(3):
-        await age(database_url)
+        await age(store_url)
         await claim(raised, 3)
 
     await raised.promote_due()
@@ -61,14 +61,14 @@ async def test_a_job_that_is_due_is_found_below_the_floor(raised: PostgresStore,
     assert len(await claim(raised, 3)) == 3
 
 
-async def test_the_thorough_look_finds_what_a_floor_hides(raised: PostgresStore, database_url: str) -> None:
+async def test_the_thorough_look_finds_what_a_floor_hides(raised: PostgresStore, store_url: str) -> None:
     await raised.give_back([back(attempt, raised.time) for attempt in await running(raised)])
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(store_url)
     await connection.execute("UPDATE lanes SET floors = '{1000,1000,1000}'")
     await connection.close()
 
-    assert await raised.lane_heads(thorough=False) == []
-    assert len(await raised.lane_heads(thorough=True)) == 1
+    assert (await raised.lane_heads(thorough=False)).heads == []
+    assert len((await raised.lane_heads(thorough=True)).heads) == 1
 
 
 async def running(store: PostgresStore) -> list[AttemptId]:

@@ -1,11 +1,21 @@
 import dataclasses
+import datetime
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stores import SPEC
+from stores import CLIENT, IMAGE_REF, SPEC
 
 from scheduler import spec_json
-from scheduler.jobs import Generation
+from scheduler.jobs import CachePolicy, Generation, ImageRef
+
+OTHER_IMAGE = ImageRef(sha256="0" * 64, mime_type="image/png", size=1)
+SOON = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+
+
+def key(client_id: str = CLIENT, **changes: Any) -> bytes | None:
+    return spec_json.dedup_key(client_id, dataclasses.replace(SPEC, **changes))
 
 
 @given(prompt=st.text(), labels=st.dictionaries(st.text(), st.text()), temperature=st.none() | st.floats(0, 2))
@@ -32,3 +42,78 @@ def test_another_order_in_the_schema_makes_another_request() -> None:
 
 def test_another_prompt_makes_another_request() -> None:
     assert spec_json.sha256(SPEC) != spec_json.sha256(dataclasses.replace(SPEC, prompt="Something else?"))
+
+
+def test_two_specs_that_differ_in_anything_are_two_requests() -> None:
+    assert spec_json.sha256(SPEC) != spec_json.sha256(dataclasses.replace(SPEC, labels={"a": "b"}))
+    assert spec_json.sha256(SPEC) != spec_json.sha256(dataclasses.replace(SPEC, expire_time=SOON))
+
+
+def test_the_order_of_labels_makes_no_other_request() -> None:
+    one, other = (dataclasses.replace(SPEC, labels=labels) for labels in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}))
+
+    assert spec_json.sha256(one) == spec_json.sha256(other)
+
+
+def test_another_client_shares_nothing() -> None:
+    assert key("client") != key("somebody else")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "gemini-3.5-flash"},
+        {"prompt": "What is that?"},
+        {"prompt": "What is this? "},
+        {"system_instruction": "Be brief."},
+        {"schema_json": '{"type": "array"}'},
+        {"images": (OTHER_IMAGE,)},
+        {"images": (IMAGE_REF, IMAGE_REF)},
+        {"images": (dataclasses.replace(IMAGE_REF, mime_type="image/webp"),)},
+        {"generation": Generation(temperature=0.0)},
+        {"generation": Generation(max_output_tokens=100)},
+        {"generation": Generation(media_resolution="LOW")},
+        {"generation": Generation(thinking_level="LOW")},
+        {"generation": Generation(service_tier="FLEX")},
+    ],
+)
+def test_whatever_the_provider_sees_makes_another_call(changes: dict[str, Any]) -> None:
+    assert key(**changes) != key()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"schema_json": '{"a":1,"b":2}'}, {"schema_json": '{"b":2,"a":1}'}),
+        ({"images": (IMAGE_REF, OTHER_IMAGE)}, {"images": (OTHER_IMAGE, IMAGE_REF)}),
+        ({"prompt": "a", "system_instruction": "b"}, {"prompt": "b", "system_instruction": "a"}),
+        ({"prompt": "ab", "system_instruction": ""}, {"prompt": "a", "system_instruction": "b"}),
+    ],
+)
+def test_order_means_something_to_the_model(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert key(**one) != key(**other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"priority": 1},
+        {"labels": {"a": "b"}},
+        {"user_id": "another"},
+        {"timeout": datetime.timedelta(minutes=1)},
+        {"max_retries": 0},
+        {"fail_fast": True},
+        {"schedule_time": SOON},
+        {"expire_time": SOON},
+        {"cache": CachePolicy.REFRESH},
+        {"schema_is_struct": True},
+        {"schema_json": '{ "type":\n "object" }'},
+        {"images": (dataclasses.replace(IMAGE_REF, size=0),)},
+    ],
+)
+def test_what_the_provider_never_sees_makes_no_other_call(changes: dict[str, Any]) -> None:
+    assert key(**changes) == key()
+
+
+def test_who_wants_no_cache_has_no_key() -> None:
+    assert key(cache=CachePolicy.OFF) is None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from stores import CLIENT, LANE, Age, back, claim, new_job, see, submit, success
 
 from scheduler.jobs import JobState, Stage
-from scheduler.ports import ClaimedJob, Slots, Store, StoreClock
+from scheduler.ports import Store, StoreClock
+from scheduler.records import ClaimedJob, Slots
 
 
 def ids(claimed: Sequence[ClaimedJob]) -> list[str]:
@@ -107,13 +108,13 @@ async def test_a_returned_job_keeps_its_place_and_gets_a_higher_attempt(store: S
 
 async def test_a_job_that_is_due_stands_at_its_old_place(store: Store, time: StoreClock) -> None:
     first, second = await submit(store, time, 2, 2)
-    [place] = await store.lane_heads(thorough=True)
+    [place] = (await store.lane_heads(thorough=True)).heads
     [job] = await claim(store, 1)
     await store.give_back([back(job.attempt_id, time, charged=True, after_seconds=-1)])
-    assert await store.lane_heads(thorough=True) != [place]
+    assert (await store.lane_heads(thorough=True)).heads != [place]
 
     assert await store.promote_due() is None
-    assert await store.lane_heads(thorough=False) == [place]
+    assert (await store.lane_heads(thorough=False)).heads == [place]
     claimed = await claim(store)
 
     assert ids(claimed) == [first, second]
@@ -140,7 +141,7 @@ async def test_a_job_that_is_not_due_is_not_claimed(store: Store, time: StoreClo
     await store.promote_due()
 
     assert await claim(store) == []
-    assert await store.lane_heads(thorough=True) == []
+    assert (await store.lane_heads(thorough=True)).heads == []
 
 
 async def test_a_job_is_claimed_again_after_its_time_has_come(store: Store, time: StoreClock, age: Age) -> None:
@@ -184,7 +185,7 @@ async def test_the_lane_with_the_best_head_comes_first(store: Store, time: Store
     )
 
     for thorough in (False, True):
-        heads = await store.lane_heads(thorough=thorough)
+        heads = (await store.lane_heads(thorough=thorough)).heads
         assert [(head.lane, head.rank) for head in heads] == [
             ("gemini/gemini-3.7-flash", 1),
             ("gemini/gemini-3.5-flash", 1),
@@ -198,20 +199,20 @@ async def test_a_lane_without_a_waiting_job_has_no_head(store: Store, time: Stor
     [job] = await claim(store)
 
     for thorough in (False, True):
-        assert await store.lane_heads(thorough=thorough) == []
+        assert (await store.lane_heads(thorough=thorough)).heads == []
     await store.give_back([back(job.attempt_id, time)])
     for thorough in (False, True):
-        assert [head.lane for head in await store.lane_heads(thorough=thorough)] == [LANE]
+        assert [head.lane for head in (await store.lane_heads(thorough=thorough)).heads] == [LANE]
 
 
 async def test_the_head_of_a_lane_changes_with_its_claims_and_returns(store: Store, time: StoreClock) -> None:
     await submit(store, time, 2, 2)
-    [before] = await store.lane_heads(thorough=False)
+    [before] = (await store.lane_heads(thorough=False)).heads
     [first] = await claim(store, 1)
-    [between] = await store.lane_heads(thorough=False)
+    [between] = (await store.lane_heads(thorough=False)).heads
     await store.give_back([back(first.attempt_id, time)])
 
-    [after] = await store.lane_heads(thorough=False)
+    [after] = (await store.lane_heads(thorough=False)).heads
 
     assert between.seq > before.seq
     assert after == before

@@ -2,10 +2,11 @@
 
 import datetime
 
-from stores import CLIENT, LANE, Age, back, claim, connect, executor, new_job, see, submit, success
+from stores import CLIENT, LANE, Age, back, claim, connect, executor, new_job, running_job, see, submit, success
 
 from scheduler.jobs import JobState
-from scheduler.ports import AttemptId, RunningJob, Store, StoreClock
+from scheduler.ports import Store, StoreClock
+from scheduler.records import AttemptId
 
 # An executor that just gave a sign of life has been silent for NOTHING, but not for an HOUR.
 NOTHING = datetime.timedelta(0)
@@ -24,8 +25,8 @@ async def test_an_executor_that_dials_again_keeps_what_it_holds(store: Store, ti
     registration = await store.register(executor(), [held.attempt_id, AttemptId(held.attempt_id.job_id, 7)])
 
     assert registration.session == 2
-    assert registration.held == {held.attempt_id: RunningJob(LANE, retry_count=0, max_retries=3)}
-    assert set(registration.orphaned) == {unknown.attempt_id}
+    assert registration.held == {held.attempt_id: running_job(session=2)}
+    assert registration.orphaned == {unknown.attempt_id: running_job(session=1)}
     assert set(await store.find_running([held.attempt_id])) == {held.attempt_id}
 
 
@@ -183,7 +184,7 @@ async def test_a_late_success_of_a_lost_executor_is_taken(store: Store, time: St
     [job] = await claim(store, session=session)
     await store.declare_lost(NOTHING)
 
-    assert await store.finish([success(job.attempt_id, time)]) == {job.attempt_id}
+    assert (await store.finish([success(job.attempt_id, time)])).attempts == {job.attempt_id}
     assert (await see(store, job_id)).state is JobState.SUCCEEDED
     assert set(await store.declare_lost(HOUR)) == set()
 
@@ -236,4 +237,4 @@ async def test_a_job_claimed_for_an_older_session_after_a_new_hello_is_found(sto
 
     [job] = await claim(store, session=old)
 
-    assert await store.declare_lost(datetime.timedelta(hours=1)) == {job.attempt_id}
+    assert await store.declare_lost(HOUR) == {job.attempt_id: running_job(session=old)}

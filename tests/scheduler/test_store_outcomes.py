@@ -4,10 +4,11 @@ import asyncio
 import datetime
 
 import pytest
-from stores import ERROR, LANE, back, claim, failure, see, submit, success
+from stores import ERROR, back, claim, failure, running_job, see, submit, success
 
 from scheduler.jobs import AttemptOutcome, JobState, Stage
-from scheduler.ports import AttemptId, RunningJob, Store, StoreClock
+from scheduler.ports import Store, StoreClock
+from scheduler.records import AttemptId
 
 MILLISECOND = datetime.timedelta(milliseconds=1)
 
@@ -16,7 +17,7 @@ async def test_a_success_ends_its_job_with_result_and_attempt(store: Store, time
     [job_id] = await submit(store, time)
     [job] = await claim(store)
 
-    assert await store.finish([success(job.attempt_id, time)]) == {job.attempt_id}
+    assert (await store.finish([success(job.attempt_id, time)])).attempts == {job.attempt_id}
     done = await see(store, job_id)
 
     assert (done.state, done.attempt, done.retry_count) == (JobState.SUCCEEDED, 1, 0)
@@ -34,7 +35,7 @@ async def test_a_failure_ends_its_job_with_the_error(store: Store, time: StoreCl
     [job_id] = await submit(store, time)
     [job] = await claim(store)
 
-    assert await store.finish([failure(job.attempt_id, time)]) == {job.attempt_id}
+    assert (await store.finish([failure(job.attempt_id, time)])).attempts == {job.attempt_id}
     done = await see(store, job_id)
 
     assert (done.state, done.error, done.result) == (JobState.FAILED, ERROR, None)
@@ -48,8 +49,8 @@ async def test_a_second_outcome_of_the_same_attempt_changes_nothing(store: Store
     await store.finish([success(job.attempt_id, time)])
     done = await see(store, job_id)
 
-    assert not await store.finish([success(job.attempt_id, time, cost_usd=9.0)])
-    assert not await store.finish([failure(job.attempt_id, time)])
+    assert not (await store.finish([success(job.attempt_id, time, cost_usd=9.0)])).attempts
+    assert not (await store.finish([failure(job.attempt_id, time)])).attempts
     assert not await store.give_back([back(job.attempt_id, time)])
     assert await see(store, job_id) == done
 
@@ -62,8 +63,8 @@ async def test_a_job_that_failed_is_not_saved_by_a_later_success(store: Store, t
     await store.finish([failure(second.attempt_id, time)])
     failed = await see(store, job_id)
 
-    assert not await store.finish([success(first.attempt_id, time)])
-    assert not await store.finish([success(second.attempt_id, time)])
+    assert not (await store.finish([success(first.attempt_id, time)])).attempts
+    assert not (await store.finish([success(second.attempt_id, time)])).attempts
     assert await see(store, job_id) == failed
 
 
@@ -76,7 +77,7 @@ async def test_of_many_outcomes_at_once_one_ends_the_job(store: Store, time: Sto
 
     async with asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(store.finish([final])) for final in finals]
-    [(final, _)] = [(final, call) for final, call in zip(finals, calls, strict=True) if call.result()]
+    [(final, _)] = [(final, call) for final, call in zip(finals, calls, strict=True) if call.result().attempts]
     done = await see(store, job_id)
 
     assert (done.state, done.attempt) == (final.state, final.record.attempt_id.attempt)
@@ -88,13 +89,11 @@ async def test_a_failure_of_a_superseded_attempt_is_refused(store: Store, time: 
     await store.give_back([back(first.attempt_id, time)])
     [second] = await claim(store)
 
-    assert not await store.finish([failure(first.attempt_id, time)])
+    assert not (await store.finish([failure(first.attempt_id, time)])).attempts
     assert not await store.give_back([back(first.attempt_id, time)])
     seen = await see(store, job_id)
     assert (seen.state, seen.attempt, seen.retry_count) == (JobState.RUNNING, 2, 0)
-    assert await store.find_running([first.attempt_id, second.attempt_id]) == {
-        second.attempt_id: RunningJob(LANE, retry_count=0, max_retries=3)
-    }
+    assert await store.find_running([first.attempt_id, second.attempt_id]) == {second.attempt_id: running_job()}
 
 
 @pytest.mark.parametrize("after_seconds", [None, 3_600.0], ids=["queued", "scheduled"])
@@ -106,7 +105,7 @@ async def test_a_failure_of_an_attempt_that_was_given_back_is_refused(
     await store.give_back([back(job.attempt_id, time, after_seconds=after_seconds)])
     waiting = await see(store, job_id)
 
-    assert not await store.finish([failure(job.attempt_id, time)])
+    assert not (await store.finish([failure(job.attempt_id, time)])).attempts
     assert not await store.give_back([back(job.attempt_id, time, charged=True)])
     assert await store.find_running([job.attempt_id]) == {}
     assert await see(store, job_id) == waiting
@@ -121,7 +120,7 @@ async def test_a_late_success_is_taken_wherever_its_job_is(store: Store, time: S
     if where == "running again":
         await claim(store, executor_id="e2")
 
-    assert await store.finish([success(first.attempt_id, time)]) == {first.attempt_id}
+    assert (await store.finish([success(first.attempt_id, time)])).attempts == {first.attempt_id}
     done = await see(store, job_id)
 
     assert (done.state, done.attempt, done.next_attempt_time) == (JobState.SUCCEEDED, 1, None)
@@ -138,8 +137,9 @@ async def test_a_late_success_replaces_what_was_noted_of_its_attempt(store: Stor
     await store.finish([success(first.attempt_id, time, cost_usd=0.5)])
     done = await see(store, job_id)
 
-    [attempt] = done.attempts
+    attempt, stopped = done.attempts
     assert (attempt.attempt, attempt.outcome, attempt.error) == (1, AttemptOutcome.SUCCEEDED, None)
+    assert (stopped.attempt, stopped.outcome, stopped.executor_id) == (2, AttemptOutcome.CANCELLED, "e2")
     assert (attempt.executor_id, attempt.start_time) == ("e1", first.start_time)
     assert done.result is not None
     assert done.result.cost_usd == attempt.cost_usd == pytest.approx(0.5)
@@ -154,8 +154,8 @@ async def test_nothing_more_is_taken_after_a_late_success(store: Store, time: St
     done = await see(store, job_id)
 
     assert await store.find_running([second.attempt_id]) == {}
-    assert not await store.finish([failure(second.attempt_id, time)])
-    assert not await store.finish([success(second.attempt_id, time)])
+    assert not (await store.finish([failure(second.attempt_id, time)])).attempts
+    assert not (await store.finish([success(second.attempt_id, time)])).attempts
     assert not await store.give_back([back(second.attempt_id, time)])
     assert await see(store, job_id) == done
 
@@ -164,9 +164,9 @@ async def test_an_attempt_that_was_never_made_ends_nothing(store: Store, time: S
     [job_id] = await submit(store, time)
     await claim(store)
 
-    assert not await store.finish([success(AttemptId(job_id, 2), time)])
-    assert not await store.finish([success(AttemptId(job_id, 0), time)])
-    assert not await store.finish([success(AttemptId("01990000-0000-7000-8000-000000000000", 1), time)])
+    assert not (await store.finish([success(AttemptId(job_id, 2), time)])).attempts
+    assert not (await store.finish([success(AttemptId(job_id, 0), time)])).attempts
+    assert not (await store.finish([success(AttemptId("01990000-0000-7000-8000-000000000000", 1), time)])).attempts
 
 
 async def test_only_charged_failures_count_as_retries(store: Store, time: StoreClock) -> None:
@@ -240,7 +240,7 @@ async def test_a_batch_ends_every_job_that_it_may(store: Store, time: StoreClock
     ]
     ended = await store.finish([success(stale, time), *finals])
 
-    assert ended == {final.record.attempt_id for final in finals}
+    assert ended.attempts == {final.record.attempt_id for final in finals}
 
 
 async def test_a_batch_returns_every_job_that_it_may(store: Store, time: StoreClock) -> None:

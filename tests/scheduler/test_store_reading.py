@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from stores import CLIENT, back, claim, new_job, submit, success
+from stores import CLIENT, LANE, back, claim, insert, new_job, submit, success
 
 from scheduler.jobs import JobState
-from scheduler.ports import JobQuery, Store, StoreClock
+from scheduler.ports import Store, StoreClock
+from scheduler.records import JobQuery
 
 ALL = JobQuery(labels={})
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
@@ -13,7 +14,9 @@ UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
 async def listed(store: Store, query: JobQuery = ALL, *, before: str | None = None, limit: int = 100) -> list[str]:
     jobs = await store.list_jobs(CLIENT, query, before=before, limit=limit, attempts=False)
-    return [job.job_id for job in jobs]
+    ids = await store.list_ids(CLIENT, query, before=before, limit=limit)
+    assert list(ids) == [job.job_id for job in jobs]
+    return list(ids)
 
 
 def query(**changes: object) -> JobQuery:
@@ -44,7 +47,7 @@ async def test_attempts_come_only_if_asked_for(store: Store, time: StoreClock) -
 
 async def test_jobs_are_invisible_to_other_clients(store: Store, time: StoreClock) -> None:
     [mine] = await submit(store, time)
-    [theirs] = await store.insert_jobs("other", [new_job(time)])
+    [theirs] = await insert(store, "other", [new_job(time)])
 
     assert set(await store.get_jobs("other", [mine, theirs], attempts=True)) == {theirs}
     theirs_listed = await store.list_jobs("other", ALL, before=None, limit=10, attempts=False)
@@ -105,3 +108,59 @@ async def test_lists_filter_by_user_and_labels(store: Store, time: StoreClock) -
     assert await listed(store, query(labels={"b": "2"}, user_id="me")) == [mine.job_id]
     assert await listed(store, query(labels={"b": "2"}, user_id="user")) == []
     assert await listed(store, query(labels={"a": "2"})) == []
+
+
+async def test_lists_filter_by_lane_wherever_a_job_is(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 2)
+    flash = [new_job(time, model="gemini-3.5-flash") for _ in range(2)]
+    await store.insert_jobs(CLIENT, flash)
+    [job] = await claim(store, 1, lane="gemini/gemini-3.5-flash")
+    await store.finish([success(job.attempt_id, time)])
+
+    assert await listed(store, query(lane="gemini/gemini-3.5-flash")) == [flash[1].job_id, flash[0].job_id]
+    assert await listed(store, query(lane="gemini/none")) == []
+
+
+async def test_lists_filter_by_time_from_the_first_to_before_the_last(store: Store, time: StoreClock) -> None:
+    jobs = [new_job(time) for _ in range(4)]
+    await store.insert_jobs(CLIENT, jobs)
+    _, second, third, last = jobs
+
+    assert await listed(store, query(from_time=second.create_time, to_time=last.create_time)) == [
+        third.job_id,
+        second.job_id,
+    ]
+    assert await listed(store, query(from_time=last.create_time)) == [last.job_id]
+    assert await listed(store, query(to_time=second.create_time)) == [jobs[0].job_id]
+
+
+async def test_filters_hold_together(store: Store, time: StoreClock) -> None:
+    wanted, *_ = jobs = [
+        new_job(time, user_id="me", labels={"a": "1"}),
+        new_job(time, user_id="me", labels={"a": "2"}),
+        new_job(time, user_id="you", labels={"a": "1"}),
+        new_job(time, user_id="me", labels={"a": "1"}, model="gemini-3.5-flash"),
+        new_job(time, user_id="me", labels={"a": "1"}),
+    ]
+    await store.insert_jobs(CLIENT, jobs)
+    await store.cancel(CLIENT, [jobs[-1].job_id])
+
+    everything = query(
+        user_id="me",
+        states=frozenset({JobState.QUEUED}),
+        labels={"a": "1"},
+        lane=LANE,
+        from_time=wanted.create_time,
+        to_time=time.now(),
+    )
+    assert await listed(store, everything) == [wanted.job_id]
+
+
+async def test_a_retried_job_names_the_one_it_does_again(store: Store, time: StoreClock) -> None:
+    [first] = await submit(store, time)
+    again = dataclasses.replace(new_job(time), retried_from=first)
+    await store.insert_jobs(CLIENT, [again])
+
+    got = await store.get_jobs(CLIENT, [first, again.job_id], attempts=False)
+
+    assert {job_id: job.retried_from for job_id, job in got.items()} == {first: None, again.job_id: first}

@@ -4,11 +4,12 @@ import asyncio
 import datetime
 
 import pytest
-from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, Age, back, claim, new_job, see, submit, success
+from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, Age, back, claim, insert, new_job, see, submit, success
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import JobState
-from scheduler.ports import JobQuery, Store, StoreClock
+from scheduler.ports import Store, StoreClock
+from scheduler.records import Accepted, JobQuery
 
 
 async def stored(store: Store, client_id: str = CLIENT) -> list[str]:
@@ -22,7 +23,7 @@ async def test_a_job_is_read_back_as_it_was_submitted(store: Store, time: StoreC
         time, prompt='naïve ☕ \\ "quoted"', labels={"a": "1"}, schema_json='{"type": "object", "b": 1, "a": 2}'
     )
 
-    assert await store.insert_jobs(CLIENT, [job]) == [job.job_id]
+    assert await insert(store, CLIENT, [job]) == [job.job_id]
     read = await see(store, job.job_id)
 
     assert read.spec == job.spec
@@ -35,24 +36,24 @@ async def test_a_job_is_read_back_as_it_was_submitted(store: Store, time: StoreC
 async def test_the_same_request_id_is_the_same_job(store: Store, time: StoreClock) -> None:
     first, again = new_job(time, request_id="r"), new_job(time, request_id="r")
 
-    assert await store.insert_jobs(CLIENT, [first]) == [first.job_id]
-    assert await store.insert_jobs(CLIENT, [again]) == [first.job_id]
+    assert await insert(store, CLIENT, [first]) == [first.job_id]
+    assert await insert(store, CLIENT, [again]) == [first.job_id]
     assert await stored(store) == [first.job_id]
 
 
 async def test_jobs_without_a_request_id_are_never_the_same(store: Store, time: StoreClock) -> None:
     jobs = [new_job(time), new_job(time)]
 
-    assert await store.insert_jobs(CLIENT, jobs) == [job.job_id for job in jobs]
+    assert await insert(store, CLIENT, jobs) == [job.job_id for job in jobs]
     assert await stored(store) == [job.job_id for job in jobs]
 
 
 async def test_a_request_id_of_a_job_that_ended_does_not_start_it_again(store: Store, time: StoreClock) -> None:
-    [job_id] = await store.insert_jobs(CLIENT, [new_job(time, request_id="r")])
+    [job_id] = await insert(store, CLIENT, [new_job(time, request_id="r")])
     [job] = await claim(store)
     await store.finish([success(job.attempt_id, time)])
 
-    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r")]) == [job_id]
+    assert await insert(store, CLIENT, [new_job(time, request_id="r")]) == [job_id]
     assert (await see(store, job_id)).state is JobState.SUCCEEDED
     assert await claim(store) == []
 
@@ -62,9 +63,13 @@ async def test_a_batch_stores_what_is_new_and_names_what_is_known(store: Store, 
     await store.insert_jobs(CLIENT, [known])
     fresh, anonymous = new_job(time, request_id="fresh"), new_job(time)
 
-    ids = await store.insert_jobs(CLIENT, [fresh, new_job(time, request_id="known"), anonymous])
+    accepted = await store.insert_jobs(CLIENT, [fresh, new_job(time, request_id="known"), anonymous])
 
-    assert ids == [fresh.job_id, known.job_id, anonymous.job_id]
+    assert accepted == [
+        Accepted(job_id=fresh.job_id),
+        Accepted(job_id=known.job_id, is_known=True),
+        Accepted(job_id=anonymous.job_id),
+    ]
     assert await stored(store) == [known.job_id, fresh.job_id, anonymous.job_id]
 
 
@@ -73,12 +78,12 @@ async def test_a_request_id_is_known_for_a_day(store: Store, time: StoreClock, a
     await store.insert_jobs(CLIENT, [first])
 
     await age(datetime.timedelta(hours=23))
-    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r")]) == [first.job_id]
+    assert await insert(store, CLIENT, [new_job(time, request_id="r")]) == [first.job_id]
     await age(datetime.timedelta(hours=2))
     second = new_job(time, request_id="r", spec_hash=b"other")
-    assert await store.insert_jobs(CLIENT, [second]) == [second.job_id]
+    assert await insert(store, CLIENT, [second]) == [second.job_id]
     await age(datetime.timedelta(hours=23))
-    assert await store.insert_jobs(CLIENT, [new_job(time, request_id="r", spec_hash=b"other")]) == [second.job_id]
+    assert await insert(store, CLIENT, [new_job(time, request_id="r", spec_hash=b"other")]) == [second.job_id]
 
     assert await stored(store) == [first.job_id, second.job_id]
 
@@ -96,15 +101,19 @@ async def test_a_request_id_with_another_spec_stores_nothing(store: Store, time:
     assert await stored(store) == [first.job_id]
     # Nor is the other id taken by the batch that was refused.
     other = new_job(time, request_id="s", spec_hash=b"other")
-    assert await store.insert_jobs(CLIENT, [other]) == [other.job_id]
+    assert await insert(store, CLIENT, [other]) == [other.job_id]
 
 
 async def test_repeated_ids_of_a_batch_collapse(store: Store, time: StoreClock) -> None:
     jobs = [new_job(time, request_id="r"), new_job(time), new_job(time, request_id="r")]
 
-    ids = await store.insert_jobs(CLIENT, jobs)
+    accepted = await store.insert_jobs(CLIENT, jobs)
 
-    assert ids == [jobs[0].job_id, jobs[1].job_id, jobs[0].job_id]
+    assert accepted == [
+        Accepted(job_id=jobs[0].job_id),
+        Accepted(job_id=jobs[1].job_id),
+        Accepted(job_id=jobs[0].job_id, is_known=True),
+    ]
     assert await stored(store) == [jobs[0].job_id, jobs[1].job_id]
 
 
@@ -120,8 +129,8 @@ async def test_a_batch_that_contradicts_itself_stores_nothing(store: Store, time
 async def test_another_clients_request_id_is_another_one(store: Store, time: StoreClock) -> None:
     mine, theirs = new_job(time, request_id="r"), new_job(time, request_id="r", spec_hash=b"other")
 
-    assert await store.insert_jobs(CLIENT, [mine]) == [mine.job_id]
-    assert await store.insert_jobs("other", [theirs]) == [theirs.job_id]
+    assert await insert(store, CLIENT, [mine]) == [mine.job_id]
+    assert await insert(store, "other", [theirs]) == [theirs.job_id]
 
     assert await stored(store) == [mine.job_id]
     assert await stored(store, "other") == [theirs.job_id]
@@ -129,7 +138,7 @@ async def test_another_clients_request_id_is_another_one(store: Store, time: Sto
 
 async def test_many_identical_submissions_at_once_make_one_job(store: Store, time: StoreClock) -> None:
     async with asyncio.TaskGroup() as tasks:
-        calls = [tasks.create_task(store.insert_jobs(CLIENT, [new_job(time, request_id="r")])) for _ in range(20)]
+        calls = [tasks.create_task(insert(store, CLIENT, [new_job(time, request_id="r")])) for _ in range(20)]
 
     assert len({job_id for call in calls for job_id in call.result()}) == 1
     assert len(await stored(store)) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler.errors import Stopping, StoreUnavailable
 from scheduler.jobs import Job, JobSpec, JobState, Stage
-from scheduler.ports import AttemptId
+from scheduler.records import AttemptId
 from scheduler.watch import Watch, WatchHub
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)

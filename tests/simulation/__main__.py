@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=400, help="lines of a broken history to print, from its end")
     parser.add_argument("--bug", choices=BUGS, help="plant this bug: the histories that catch it are printed")
     parser.add_argument("--history", action="store_true", help="print unbroken histories too")
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first broken history")
     options = parser.parse_args()
     # What is thrown away at the end of a history was not meant to be finished.
     warnings.simplefilter("ignore", RuntimeWarning)
@@ -30,6 +31,8 @@ def main() -> int:
             broken += ended.broken is not None
             if ended.broken or options.history:
                 show(ended, options.lines)
+            if ended.broken and options.until_broken:
+                break
     print(f"{options.seeds} histories, {broken} with a broken promise")
     return 1 if broken else 0
 

@@ -1,7 +1,6 @@
 """What must be true of a history when it has come to rest."""
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -60,12 +59,12 @@ def _results_are_those_of_their_requests(world: World) -> Iterator[str]:
 def _no_job_pays_more_often_than_it_may(world: World) -> Iterator[str]:
     """Calls that may have been billed: those that ended without an error status. A key's jobs share their calls.
 
-    Where the caller died, and it or the scheduler did so right after the call was announced, nobody may have heard it.
+    An announcement that something swallowed on its way was heard by nobody, and its call is not counted.
     """
     paid = Counter(
         call.prompt
         for call in world.provider.calls
-        if call.ending not in ("failed", "throttled", "refused") and not _died_unheard(world, call)
+        if call.ending not in ("failed", "throttled", "refused") and not _may_be_unheard(world, call)
     )
     allowed: defaultdict[str, int] = defaultdict(int)
     for job in _jobs(world).values():
@@ -75,9 +74,8 @@ def _no_job_pays_more_often_than_it_may(world: World) -> Iterator[str]:
             yield f"{prompt} was paid for {count} times, {allowed[prompt]} allowed"
 
 
-def _died_unheard(world: World, call: Call) -> bool:
-    deaths = [*world.scheduler_deaths, world.killed.get(call.caller, math.inf)]
-    return call.ending is None and any(call.time <= death < call.time + _ANNOUNCED_SECONDS for death in deaths)
+def _may_be_unheard(world: World, call: Call) -> bool:
+    return any(begin - _ANNOUNCED_SECONDS <= call.time <= end + _ANNOUNCED_SECONDS for begin, end in world.disturbances)
 
 
 def _nobody_is_charged_for_what_the_provider_did_not_do(world: World) -> Iterator[str]:

@@ -30,9 +30,7 @@ class Faults:
 
     def _do_fault(self) -> None:
         draws = self._world.draws
-        match draws.choice(
-            ["kill", "kill", "kill", "freeze", "freeze", "silence", "reset", "outage", "stop", "stop"] + ["isolate"] * 4
-        ):
+        match draws.choice(self._world.plan.fault_kinds):
             case "kill":
                 self._any_site().kill(silently=draws.random() < 0.3)
             case "stop":
@@ -43,19 +41,25 @@ class Faults:
                 seconds = draws.choice([2.0, 6.0, 9.0, 12.0, 20.0])
                 if machine is not None and not machine.is_dead:
                     self._world.note(f"{machine.name} freezes for {seconds} s")
+                    self._world.disturb(seconds)
                     self._world.loop.freeze(machine, seconds)
             case "silence":
-                self._world.network.silence(draws.choice([1.0, 5.0, 15.0, 60.0]))
+                seconds = draws.choice([1.0, 5.0, 15.0, 60.0])
+                self._world.disturb(seconds)
+                self._world.network.silence(seconds)
             case "isolate":
                 machine = draws.choice(self._world.executor_sites).machine
-                seconds = draws.choice([draws.uniform(9.0, 11.5), draws.uniform(12.0, 25.0)])
+                seconds = draws.choice([draws.uniform(8.5, 11.0), draws.uniform(8.5, 11.0), draws.uniform(12.0, 25.0)])
                 if machine is not None and not machine.is_dead:
                     self._world.note(f"{machine.name} is isolated for {seconds:.1f} s")
+                    self._world.disturb(seconds)
                     self._world.network.isolate(machine, seconds)
             case "reset":
+                self._world.disturb()
                 self._world.network.reset_one()
             case _:
                 seconds = draws.choice([0.5, 3.0, 15.0])
+                self._world.disturb(seconds)
                 self._world.note(f"the database is away for {seconds} s")
                 self._world.database.away_until = max(self._world.database.away_until, self._world.loop.now + seconds)
 

@@ -73,7 +73,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """End the loop and whatever is left on it, without a word about what did not end by itself."""
         self.set_exception_handler(lambda _, __: None)
         for task in [*self._all_tasks]:
-            task._log_destroy_pending = False
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
             try:
                 if coroutine is not None:
@@ -122,7 +122,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def _step(self, handle: asyncio.Handle) -> None:
         machine = handle._context.get(_machine)  # type: ignore[attr-defined]
         if machine is None:
-            handle._run()  # type: ignore[attr-defined]
+            handle._run()
             return
         if self.now < machine.thaw_time:
             machine.parked.append(handle)
@@ -133,7 +133,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         if planned is not None:
             planned()
         if not machine.is_dead:
-            handle._run()  # type: ignore[attr-defined]
+            handle._run()
 
 
 class SimulatedClock:

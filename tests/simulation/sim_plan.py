@@ -19,10 +19,47 @@ class Plan:
     faults: int
     kill_steps: tuple[int, ...]
     slow_statements: float
+    fault_kinds: tuple[str, ...]
+
+
+FAULTS = (
+    "kill",
+    "kill",
+    "kill",
+    "freeze",
+    "freeze",
+    "silence",
+    "reset",
+    "outage",
+    "stop",
+    "stop",
+    "isolate",
+    "isolate",
+)
 
 
 def plan_of(draws: random.Random) -> Plan:
     """Draw a plan: many are calm in some respect, so that what they do provoke is not drowned."""
+    return _on_the_brink(draws) if draws.random() < 0.25 else _mixed(draws)
+
+
+def _on_the_brink(draws: random.Random) -> Plan:
+    """Draw a history in which executors are cut off for about as long as schedulers are patient, again and again."""
+    return Plan(
+        executors=draws.randint(2, 4),
+        capacity=draws.randint(1, 3),
+        jobs=draws.randint(20, 50),
+        requests_per_minute=0,
+        deaf=False,
+        mood=Mood(failing=0.4, max_latency=19.0),
+        faults=draws.randint(10, 25),
+        kill_steps=(),
+        slow_statements=draws.choice([0.01, 0.3, 0.3]),
+        fault_kinds=("isolate", "isolate", "isolate", "freeze"),
+    )
+
+
+def _mixed(draws: random.Random) -> Plan:
     troubled = draws.random() < 0.7
     mood = Mood(
         failing=draws.choice([0.0, 0.1, 0.4]),
@@ -43,4 +80,5 @@ def plan_of(draws: random.Random) -> Plan:
         faults=draws.randint(1, 14) if troubled else 0,
         kill_steps=tuple(draws.randint(300, 4_000) for _ in range(draws.randint(0, 3))),
         slow_statements=draws.choice([0.0, 0.0, 0.01, 0.3]),
+        fault_kinds=FAULTS,
     )

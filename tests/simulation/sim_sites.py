@@ -108,7 +108,7 @@ class SchedulerSite:
             return
         self._world.note(f"{self.host.name} is killed{' with its machine' if silently else ''}")
         machine.is_dead = True
-        self._world.scheduler_deaths.append(self._world.loop.now)
+        self._world.disturb()
         self._world.network.lose(machine, silently=silently)
         self._world.loop.later(self._world.draws.uniform(0.5, 6.0), self.boot)
 
@@ -182,7 +182,7 @@ class ExecutorSite:
             return
         self._world.note(f"{machine.name} is killed{' with its machine' if silently else ''}")
         machine.is_dead = True
-        self._world.killed[machine.name] = self._world.loop.now
+        self._world.disturb()
         self.disk.living.discard(machine.name)
         self._world.network.lose(machine, silently=silently)
         self._world.loop.later(self._world.draws.uniform(0.5, 6.0), self.boot)

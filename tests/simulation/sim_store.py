@@ -6,15 +6,16 @@ What was sent is done, also when the sender is dead or frozen by then; what was 
 import asyncio
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from sim_loop import SimulatedClock, SimulatedLoop
 
 from scheduler.errors import StoreUnavailable
+from scheduler.jobs import AttemptOutcome
 from scheduler.lanes import Lane
 from scheduler.memory_store import MemoryStore
-from scheduler.records import RunningAttempt
+from scheduler.records import AttemptId, ReturnRecord, RunningAttempt
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class SimulatedDatabase:
         self.draws = draws
         self.store = MemoryStore(clock=SimulatedClock(loop))
         self.away_until = 0.0
+        self.on_wrong: Callable[[str], None] = lambda _: None
         self.slow = 0.0
         self.stops: list[RunningAttempt] = []
 
@@ -42,12 +44,19 @@ class SimulatedDatabase:
 
     def run(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Do one statement now."""
-        call = getattr(self.store, method)(*args, **kwargs)
-        try:
-            call.send(None)
-        except StopIteration as end:
-            return end.value
-        raise AssertionError("The store waited in the middle of a call.")
+        if method == "give_back":
+            return self._give_back(*args)
+        return _result(getattr(self.store, method)(*args, **kwargs))
+
+    def _give_back(self, returns: Sequence[ReturnRecord]) -> Any:
+        """Give attempts back, and note when one is lost whose executor lives, in the session that it lives in."""
+        sessions = {attempt: self.store._rows[attempt.job_id].session for attempt in _lost(returns)}
+        returned = _result(self.store.give_back(returns))
+        for attempt in returned:
+            executor = self.store._executors.get(self.store._rows[attempt.job_id].job.executor_id)
+            if executor is not None and sessions.get(attempt) == executor.session and not executor.is_lost:
+                self.on_wrong(f"{attempt} was taken from a living executor")
+        return returned
 
 
 class SimulatedConnection:
@@ -119,6 +128,20 @@ class SimulatedConnection:
 
         database.loop.later(going, do)
         return await answered
+
+
+def _result(call: Coroutine[Any, Any, T]) -> T:
+    """Return what a method of the store returns, which never waits."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("The store waited in the middle of a call.")
+
+
+def _lost(returns: Sequence[ReturnRecord]) -> list[AttemptId]:
+    return [back.record.attempt_id for back in returns if back.record.outcome is AttemptOutcome.LOST]
 
 
 def _set(lanes: dict[str, Lane], expected: Lane, changed: Lane) -> bool:

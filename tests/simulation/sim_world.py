@@ -35,6 +35,7 @@ class World:
         self.plan = plan_of(self.draws)
         self.loop = SimulatedLoop()
         self.database = SimulatedDatabase(self.loop, self.draws)
+        self.database.on_wrong = lambda wrong: self.broken.append(wrong)
         self.database.slow = self.plan.slow_statements
         self.provider = SimulatedProvider(self.loop, self.draws, self.plan.mood)
         self.provider.on_call = self._watch_call
@@ -48,10 +49,14 @@ class World:
             ExecutorSite(self, f"e{number + 1}", self.plan.capacity) for number in range(self.plan.executors)
         ]
         self.broken: list[str] = []
-        self.killed: dict[str, float] = {}
-        self.scheduler_deaths: list[float] = []
+        # From when to when something was out of order.
+        self.disturbances: list[tuple[float, float]] = []
         self.clients = Clients(self)
         self.faults = Faults(self)
+
+    def disturb(self, seconds: float = 0.0) -> None:
+        """Note that something is out of order for so long."""
+        self.disturbances.append((self.loop.now, self.loop.now + seconds))
 
     def note(self, event: str) -> None:
         """Add a line to the history."""

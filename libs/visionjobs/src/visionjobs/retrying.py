@@ -2,7 +2,8 @@
 
 gRPC's service-config retry would be the library way, and does not do: it ignores google.rpc.RetryInfo, allows five
 attempts at most (a scheduler that restarts or lost its database needs longer than those last), and gives up on requests
-that do not fit its 256 KiB buffer, which is every image. As AIP-194 wants, UNAVAILABLE alone is repeated.
+that do not fit its 256 KiB buffer, which is every image. As AIP-194 wants, UNAVAILABLE alone is
+repeated, and what a server that stops makes of calls that it has not begun: it ends them as CANCELLED.
 """
 
 import asyncio

@@ -58,6 +58,9 @@ def _class_of(code: str) -> type[errors.RpcError]:
         "FAILED_PRECONDITION": errors.FailedPrecondition,
         "RESOURCE_EXHAUSTED": errors.ResourceExhausted,
         "UNAVAILABLE": errors.Unavailable,
+        # Nobody here cancelled it, else it would be an asyncio.CancelledError: a server that stops does so to calls that
+        # it has not begun.
+        "CANCELLED": errors.Unavailable,
         "DEADLINE_EXCEEDED": errors.DeadlineExceeded,
     }
     return classes.get(code, errors.RpcError)

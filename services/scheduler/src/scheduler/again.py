@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from scheduler.cancel import pages_of_ids
 from scheduler.errors import ImagesGone, JobIsNotFinal
-from scheduler.jobs import Job, JobState
+from scheduler.jobs import CachePolicy, Job, JobState
 from scheduler.ports import SubmissionStore
 from scheduler.read import Read
 from scheduler.records import JobQuery
@@ -67,6 +67,9 @@ class Again:
 
 
 def _repetition(job: Job, request_id: str) -> Repetition:
-    """Return the job as it is submitted again: the times of the first one are over."""
-    spec = dataclasses.replace(job.spec, schedule_time=None, expire_time=None)
+    """Return the job as it is submitted again: its times are over, and who repeats a success wants another one."""
+    cache = job.spec.cache
+    if job.state is JobState.SUCCEEDED and cache is CachePolicy.USE:
+        cache = CachePolicy.REFRESH
+    spec = dataclasses.replace(job.spec, schedule_time=None, expire_time=None, cache=cache)
     return Repetition(spec=spec, request_id=request_id, retried_from=job.job_id)

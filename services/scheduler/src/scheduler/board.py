@@ -64,6 +64,10 @@ class Board:
         """This scheduler changed a lane."""
         self._lanes[lane.name] = self._changes.lanes[lane.name] = lane
 
+    def serve(self, lanes: Collection[str]) -> None:
+        """An executor of these lanes, or provider/* patterns, has connected here."""
+        self._served = {*self._served, *lanes}
+
     def set_accepting(self, *, accepting: bool) -> None:
         """This scheduler opened or closed the door."""
         self._accepting = self._changes.accepting = accepting

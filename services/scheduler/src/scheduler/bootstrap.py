@@ -250,6 +250,7 @@ class Scheduler:
             time=store.time,
             clock=clock,
             fleet=fleet,
+            board=board,
             dispatcher=dispatcher,
             completer=completer,
             permits=permits,

@@ -139,7 +139,7 @@ class Completer:
         """End attempts whose executors should have done so long ago, and tell them to stop."""
         for attempt in attempts:
             _log.warning("attempt_overdue", job_id=attempt.job_id, attempt=attempt.attempt)
-        await self.add([overdue(attempt) for attempt in attempts], lambda _: None)
+        await self.add([overdue(attempt) for attempt in attempts], _tell_nobody)
         await self._stops.stop(
             [RunningAttempt(attempt, job.executor_id, job.session) for attempt, job in attempts.items()]
         )
@@ -268,3 +268,7 @@ class Completer:
                 by_stream.setdefault(acknowledge, []).append(entry.outcome.attempt_id)
         for acknowledge, attempts in by_stream.items():
             acknowledge(attempts)
+
+
+def _tell_nobody(attempts: Sequence[AttemptId]) -> None:
+    del attempts

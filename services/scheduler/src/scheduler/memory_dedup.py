@@ -85,7 +85,7 @@ class Dedup:
         self, followers: list[JobRow], key: _Key, promoted_for: frozenset[str], now: datetime.datetime
     ) -> None:
         oldest = followers[0]
-        oldest.lead(promoted_for)
+        oldest.lead(promoted_for, now)
         best = min(followers, key=lambda each: each.order)
         oldest.raise_to(best.rank, now)
         key.leader = oldest.job.job_id

@@ -215,9 +215,10 @@ class JobRow:
         """Wait for another one's result."""
         self.job = replace(self.job, leader=leader)
 
-    def lead(self, promoted_for: frozenset[str]) -> None:
+    def lead(self, promoted_for: frozenset[str], now: datetime.datetime) -> None:
         """Let a follower wait for its own turn."""
         self.promoted_for = promoted_for
+        self.queued_time = now
         self.job = replace(self.job, leader=None)
 
     def note_late(self, record: AttemptRecord) -> None:

@@ -80,7 +80,7 @@ class WatchHub:
 class Watch:
     """The use case."""
 
-    def __init__(self, *, hub: WatchHub, lookup: JobLookup, poll_seconds: float = 1.0) -> None:
+    def __init__(self, *, hub: WatchHub, lookup: JobLookup, poll_seconds: float = 0.5) -> None:
         self._hub = hub
         self._lookup = lookup
         self._poll_seconds = poll_seconds

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runtime import logs
 from runtime.clock import Clock
+from scheduler.board import Board
 from scheduler.complete import Completer
 from scheduler.dispatch import Dispatcher
 from scheduler.errors import StoreUnavailable
@@ -39,6 +40,7 @@ class Work:
         time: StoreClock,
         clock: Clock,
         fleet: Fleet,
+        board: Board,
         dispatcher: Dispatcher,
         completer: Completer,
         permits: Permits,
@@ -50,6 +52,7 @@ class Work:
         self._time = time
         self._clock = clock
         self._fleet = fleet
+        self._board = board
         self._dispatcher = dispatcher
         self._completer = completer
         self._permits = permits
@@ -82,6 +85,7 @@ class Work:
         if registration.orphaned:
             await self._completer.take_back(registration.orphaned, "Its executor never received it.")
         self._fleet.add(session)
+        self._board.serve(info.lanes)
         _log.info(
             "executor_connected",
             executor_id=info.executor_id,
