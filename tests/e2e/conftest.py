@@ -60,6 +60,8 @@ def spec(photograph: bytes) -> job_pb2.JobSpec:
         images=[job_pb2.Image(data=photograph)],
         prompt="What is this?",
         response_schema_json=SCHEMA,
+        # Many tests ask for the same thing, and each wants its own answer.
+        cache=job_pb2.CACHE_POLICY_OFF,
     )
 
 

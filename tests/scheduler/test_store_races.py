@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import pytest
-from stores import CLIENT, LANE, back, claim, failure, lost, new_job, success
+from stores import CLIENT, LANE, back, claim, failure, lost, new_job, see, submit, success
 
 from runtime.clock import SystemClock
 from scheduler.jobs import CachePolicy, JobState
@@ -81,6 +81,30 @@ async def test_submissions_of_the_same_keys_in_any_order_do_not_deadlock(
                 tasks.create_task(store.insert_jobs(CLIENT, jobs))
 
     assert await inconsistencies(store_url) == []
+
+
+async def test_a_job_that_is_claimed_at_the_last_moment_does_not_expire(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    [job_id] = await submit(postgres_store, postgres_store.time)
+    claimer, watcher = await asyncpg.connect(store_url), await asyncpg.connect(store_url)
+    claiming = claimer.transaction()
+    await claiming.start()
+    # For the claim, which is under way, the time is that of its beginning; for all others the time has come.
+    await watcher.execute("UPDATE queue SET expire_time = clock_timestamp()")
+    await claimer.fetch("SELECT claim_jobs($1, ARRAY['e1'], ARRAY[1::bigint], ARRAY[1], 3, true)", LANE)
+
+    expiry = asyncio.create_task(postgres_store.expire_due())
+    while not await watcher.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ):
+        pass
+    await claiming.commit()
+
+    assert await expiry == ([], None)
+    assert (await see(postgres_store, job_id)).state is JobState.RUNNING
+    for connection in (claimer, watcher):
+        await connection.close()
 
 
 async def test_whatever_happens_at_once_every_job_has_one_state(
