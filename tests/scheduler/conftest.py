@@ -66,22 +66,28 @@ def time(store: Store) -> StoreClock:
 
 
 @pytest.fixture
-def age(store: Store, request: pytest.FixtureRequest) -> Age:
-    """Let time pass."""
-    if isinstance(store, MemoryStore):
-        fake_time: FakeTime = request.getfixturevalue("fake_time")
-
-        async def move_clock(by: datetime.timedelta) -> None:
-            fake_time.pass_by(by.total_seconds())
-
-        return move_clock
-    url: str = request.getfixturevalue("store_url")
+def age_rows(store_url: str) -> Age:
+    """Let time pass on Postgres."""
 
     async def move_rows(by: datetime.timedelta) -> None:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(store_url)
         try:
             await make_older(connection, by)
         finally:
             await connection.close()
 
     return move_rows
+
+
+@pytest.fixture
+def age(store: Store, request: pytest.FixtureRequest) -> Age:
+    """Let time pass."""
+    if not isinstance(store, MemoryStore):
+        move_rows: Age = request.getfixturevalue("age_rows")
+        return move_rows
+    fake_time: FakeTime = request.getfixturevalue("fake_time")
+
+    async def move_clock(by: datetime.timedelta) -> None:
+        fake_time.pass_by(by.total_seconds())
+
+    return move_clock

@@ -24,7 +24,7 @@ _TIMES = {
     "executors": ("last_seen",),
     "idempotency_keys": ("create_time",),
     "lanes": ("breaker_open_until", "closed_until", "next_permit_time"),
-    "queue": ("due_time", "expire_time", "rank_time"),
+    "queue": ("due_time", "expire_time", "rank_time", "stage_time"),
 }
 
 

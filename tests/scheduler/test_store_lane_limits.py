@@ -138,6 +138,19 @@ async def test_a_probe_of_the_same_job_is_another_attempt(store: Store, time: St
     assert (await lane(store)).breaker.probe == tuple(second.attempt_id)
 
 
+async def test_an_attempt_after_the_probe_holds_no_place(store: Store, time: StoreClock) -> None:
+    job_id, _ = await submit(store, time, 2, 2)
+    for _ in range(2):
+        [job] = await claim(store, 1)
+        if job.attempt_id.attempt == 1:
+            await store.give_back([lost(job.attempt_id, time)])
+
+    await change(store, breaker=Breaker(failures=5, open_until=time.now() - SECOND, probe=(job_id, 1)))
+    assert await heads(store) == [LANE]
+    await change(store, breaker=Breaker(failures=5, open_until=time.now() - SECOND, probe=(job_id, 2)))
+    assert await heads(store) == []
+
+
 async def test_a_closed_breaker_has_no_probe(store: Store, time: StoreClock) -> None:
     await submit(store, time, 2, 2)
     await change(store, breaker=Breaker(failures=4))

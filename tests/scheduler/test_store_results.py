@@ -1,8 +1,10 @@
 """Conformance of the stores: a recent result answers identical requests of its client."""
 
+import dataclasses
 import datetime
 from typing import Any
 
+import pytest
 from stores import CLIENT, KEY, Age, FakeTime, claim, failure, insert, lost, new_job, see, success, told
 
 from runtime.clock import SystemClock
@@ -228,20 +230,23 @@ async def test_a_job_for_later_is_not_followed(store: Store, time: StoreClock) -
     assert accepted.leader is None
 
 
-async def test_a_cached_job_is_one_job_although_two_attempts_of_its_source_succeeded(
-    store: Store, time: StoreClock
+@pytest.mark.parametrize("winner", [0, 1])
+async def test_a_cached_job_is_that_of_the_attempt_that_counted_although_another_one_succeeded_too(
+    store: Store, time: StoreClock, winner: int
 ) -> None:
     [source] = await take_in(store, time, CachePolicy.USE)
     [first] = await claim(store)
     await store.give_back([lost(first.attempt_id, time)])
     [second] = await claim(store)
-    await store.finish([success(first.attempt_id, time)])
-    await store.note_late([success(second.attempt_id, time).record])
+    finals = [success(attempt.attempt_id, time) for attempt in (first, second)]
+    await store.finish([finals[winner]])
+    await store.note_late([dataclasses.replace(finals[1 - winner].record, model_version="of the other one")])
 
     [cached] = await take_in(store, time, CachePolicy.USE)
 
     listed = await store.list_jobs(CLIENT, JobQuery(labels={}), before=None, limit=10, attempts=False)
     assert [job.job_id for job in listed] == [cached.job_id, source.job_id]
+    assert [job.result.model_version for job in listed if job.result] == ["gemini-3.8-flash"] * 2
 
 
 async def test_a_success_after_a_cancellation_answers_nobody(store: Store, time: StoreClock) -> None:

@@ -1,10 +1,12 @@
 """Conformance of the stores: fences by session, attempts that are taken back, and late successes."""
 
 import dataclasses
+import datetime
 
 import pytest
 from stores import (
     CLIENT,
+    Age,
     back,
     claim,
     connect,
@@ -23,6 +25,8 @@ from stores import (
 from scheduler.jobs import AttemptOutcome, JobState, Stage
 from scheduler.ports import Store, StoreClock
 from scheduler.records import AttemptId, RunningAttempt
+
+MINUTE = datetime.timedelta(minutes=1)
 
 
 async def test_a_return_counts_only_in_the_session_it_is_meant_for(store: Store, time: StoreClock) -> None:
@@ -172,6 +176,25 @@ async def test_a_running_attempt_is_known_with_all_that_a_decision_needs(store: 
             expire_time=expire_time,
         )
     }
+
+
+async def test_an_attempt_is_overdue_when_its_call_has_taken_longer_than_the_timeout_and_the_margin(
+    store: Store, time: StoreClock, age: Age
+) -> None:
+    await insert(store, CLIENT, [new_job(time, timeout=minutes * MINUTE) for minutes in (1, 1, 5)])
+    calling, preparing, patient = await claim(store)
+    stages = (Stage.GEMINI_ANALYZING, Stage.WAITING_FOR_PERMIT, Stage.GEMINI_ANALYZING)
+    await store.note_stages(
+        {job.attempt_id: (stage, time.now()) for job, stage in zip((calling, preparing, patient), stages, strict=True)}
+    )
+    assert await store.overdue(MINUTE) == {}
+
+    await age(1.5 * MINUTE)
+    assert await store.overdue(MINUTE) == {}
+    await age(MINUTE)
+    assert await store.overdue(MINUTE) == {calling.attempt_id: running_job(stage=Stage.GEMINI_ANALYZING)}
+    await age(4 * MINUTE)
+    assert set(await store.overdue(MINUTE)) == {calling.attempt_id, patient.attempt_id}
 
 
 async def test_a_late_success_stops_the_attempt_that_runs_in_its_place(store: Store, time: StoreClock) -> None:

@@ -23,8 +23,14 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id
 LEFT JOIN results r ON r.job_id = j.job_id
-LEFT JOIN attempts a ON a.job_id = coalesce(r.cached_from, r.job_id) AND a.attempt = CASE
-    WHEN r.cached_from IS NULL THEN r.attempt ELSE (SELECT s.attempt FROM results s WHERE s.job_id = r.cached_from) END
+-- By a limit, because a join on an expression becomes a scan of the whole history.
+LEFT JOIN LATERAL (
+    SELECT s.model_version, s.usage, s.stage_seconds FROM attempts s
+    WHERE s.job_id = coalesce(r.cached_from, r.job_id) AND s.attempt = CASE
+        WHEN r.cached_from IS NULL THEN r.attempt
+        ELSE (SELECT o.attempt FROM results o WHERE o.job_id = r.cached_from) END
+    LIMIT 1
+) a ON true
 """
 
 _GET = _COLUMNS + "WHERE j.client_id = $1 AND j.job_id = ANY ($2::uuid[])"

@@ -1,0 +1,64 @@
+"""What the store on Postgres does now and then: it drops what nobody asks for any more, and nothing else."""
+
+import datetime
+
+import asyncpg
+from stores import CLIENT, KEY, Age, claim, insert, new_job, submit_alike, success
+
+from scheduler.postgres.store import PostgresStore
+from scheduler.records import AttemptId, RunningAttempt
+
+STOP = RunningAttempt(AttemptId("01990000-0000-7000-8000-000000000000", 1), "e1", 1)
+
+
+async def count(url: str, table: str) -> int:
+    connection = await asyncpg.connect(url)
+    rows: int = await connection.fetchval(f"SELECT count(*) FROM {table}")
+    await connection.close()
+    return rows
+
+
+async def test_old_words_between_schedulers_are_dropped(
+    postgres_store: PostgresStore, store_url: str, age_rows: Age
+) -> None:
+    await postgres_store.post_stops([STOP])
+    await postgres_store.maintain()
+    assert await count(store_url, "commands") == 1
+
+    await age_rows(datetime.timedelta(minutes=2))
+    await postgres_store.maintain()
+
+    assert await count(store_url, "commands") == 0
+
+
+async def test_request_ids_are_kept_for_a_day(postgres_store: PostgresStore, store_url: str, age_rows: Age) -> None:
+    await insert(postgres_store, CLIENT, [new_job(postgres_store.time, request_id="r")])
+    await age_rows(datetime.timedelta(hours=24))
+    await postgres_store.maintain()
+    assert await count(store_url, "idempotency_keys") == 1
+
+    await age_rows(datetime.timedelta(hours=2))
+    await postgres_store.maintain()
+
+    assert await count(store_url, "idempotency_keys") == 0
+
+
+async def test_keys_are_kept_while_their_result_lives_or_somebody_leads(
+    postgres_store: PostgresStore, store_url: str, age_rows: Age
+) -> None:
+    time = postgres_store.time
+    await submit_alike(postgres_store, time, 2)
+    [job] = await claim(postgres_store)
+    await postgres_store.finish([success(job.attempt_id, time)])
+    await postgres_store.maintain()
+    assert await count(store_url, "dedup") == 1
+
+    await age_rows(datetime.timedelta(hours=2))
+    [leader] = await submit_alike(postgres_store, time, 2)
+    await postgres_store.maintain()
+    [follower] = await postgres_store.insert_jobs(CLIENT, [new_job(time, dedup_key=KEY)])
+    assert follower.leader == leader
+
+    await postgres_store.cancel(CLIENT, [leader, follower.job_id])
+    await postgres_store.maintain()
+    assert await count(store_url, "dedup") == 0
