@@ -136,7 +136,7 @@ class World:
         self.images = ImageCache()
         self.health_reports: list[bool] = []
         tracing, randomness = Tracing(randomness=FixedRandomness()), FixedRandomness()
-        self.board = board = Board(store=store, seen_within=lost_after)
+        self.board = board = Board(store=store, time=clock, seen_within=lost_after)
         self.permits = permits = Permits(store=store, time=clock, clock=clock, board=board)
         self.stops = stops = Stops(store=store, fleet=fleet, permits=permits, signals=signals, clock=clock)
         self.stages = stages = StageWriter(store=store, clock=clock)
@@ -187,6 +187,7 @@ class World:
             hub=hub,
             liveness=LivenessSettings(lost_after=lost_after),
         )
+        board.listen(work.withdraw_uncalled)
         self.rescue = Rescue(
             store=store,
             completer=completer,

@@ -5,12 +5,12 @@ own. What this scheduler changes itself stands here at once.
 """
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from scheduler.lanes import Lane
-from scheduler.ports import ExecutorStore, LaneStore
+from scheduler.ports import ExecutorStore, LaneStore, StoreClock
 from scheduler.waiting import Surroundings
 
 
@@ -29,13 +29,20 @@ class _Changes:
 class Board:
     """The latest look."""
 
-    def __init__(self, *, store: BoardStore, seen_within: datetime.timedelta) -> None:
+    def __init__(self, *, store: BoardStore, time: StoreClock, seen_within: datetime.timedelta) -> None:
         self._store = store
+        self._time = time
         self._seen_within = seen_within
         self._served: Collection[str] = ()
         self._lanes: dict[str, Lane] = {}
         self._accepting = True
         self._changes = _Changes()
+        self._closed: Collection[str] = ()
+        self._listener: Callable[[Lane], None] = lambda _: None
+
+    def listen(self, listener: Callable[[Lane], None]) -> None:
+        """Call the listener when a lane closes, whoever closed it."""
+        self._listener = listener
 
     @property
     def is_accepting(self) -> bool:
@@ -63,6 +70,7 @@ class Board:
     def put(self, lane: Lane) -> None:
         """This scheduler changed a lane."""
         self._lanes[lane.name] = self._changes.lanes[lane.name] = lane
+        self._note_closed()
 
     def serve(self, lanes: Collection[str]) -> None:
         """An executor of these lanes, or provider/* patterns, has connected here."""
@@ -80,3 +88,11 @@ class Board:
         lanes = {lane.name: lane for lane in await self._store.lanes()}
         self._accepting = accepting if changes.accepting is None else changes.accepting
         self._lanes = lanes | changes.lanes
+        self._note_closed()
+
+    def _note_closed(self) -> None:
+        now = self._time.now()
+        before, self._closed = self._closed, {name for name, lane in self._lanes.items() if lane.closure(now)}
+        for name in sorted(self._closed):
+            if name not in before:
+                self._listener(self._lanes[name])

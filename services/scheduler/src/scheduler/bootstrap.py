@@ -193,7 +193,7 @@ class Scheduler:
         self._clock = clock
         self._hub = hub = WatchHub()
         self._fleet = fleet = Fleet()
-        self._board = board = Board(store=store, seen_within=settings.lost_after)
+        self._board = board = Board(store=store, time=store.time, seen_within=settings.lost_after)
         self._permits = permits = Permits(store=store, time=store.time, clock=clock, board=board)
         self._stops = stops = Stops(store=store, fleet=fleet, permits=permits, signals=signals, clock=clock)
         self._stages = stages = StageWriter(store=store, clock=clock)
@@ -258,6 +258,7 @@ class Scheduler:
             hub=hub,
             liveness=LivenessSettings(heartbeat_interval=settings.heartbeat_interval, lost_after=settings.lost_after),
         )
+        board.listen(work.withdraw_uncalled)
         self._rescue = Rescue(
             store=store,
             completer=completer,

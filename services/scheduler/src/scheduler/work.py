@@ -12,6 +12,7 @@ from scheduler.dispatch import Dispatcher
 from scheduler.errors import StoreUnavailable
 from scheduler.estimates import UNKNOWN
 from scheduler.fleet import Credit, Fleet, Heartbeat, HeartbeatEcho, Held, Session, Stop, Uplink, Welcome
+from scheduler.lanes import Lane
 from scheduler.permits import Permits
 from scheduler.ports import ExecutorStore, StoreClock
 from scheduler.records import AttemptId, ExecutorInfo
@@ -129,6 +130,22 @@ class Work:
             if late:
                 _log.warning("assignments_not_accepted", executor_id=session.info.executor_id, assignments=len(late))
                 session.withdraw(late)
+
+    def withdraw_uncalled(self, lane: Lane) -> None:
+        """Wish back what a lane that closed has on its executors, but its probe; a call that has begun goes on.
+
+        Where calls need permits, none is given now: whoever has to wait for long for one is wished back by that.
+        """
+        if lane.limits.need_permits:
+            return
+        for session in self._fleet.sessions:
+            session.withdraw(
+                [
+                    attempt
+                    for attempt, held in session.held.items()
+                    if held.lane == lane.name and not held.withdrawn and tuple(attempt) != lane.breaker.probe
+                ]
+            )
 
     def _set_credit(self, session: Session, credit: Credit) -> None:
         session.set_credit(credit)
