@@ -189,11 +189,11 @@ def test_an_inline_image_whose_bytes_are_others_than_its_hash_says_is_not_sent()
     assert (outcome.verdict.kind, model.requests) == ("IMAGE_UNAVAILABLE", [])
 
 
-def test_an_image_that_never_comes_times_the_attempt_out_unpaid() -> None:
+def test_an_attempt_whose_image_never_comes_goes_back_unspent() -> None:
     outcome = outcome_of(assignment(inline=False), images=FakeImages(seconds=10_000))
 
-    assert isinstance(outcome.verdict, Failed)
-    assert (outcome.verdict.kind, outcome.verdict.retryable, outcome.paid) == ("TIMEOUT", True, False)
+    assert outcome.verdict == Released("The images did not come in time.")
+    assert not outcome.paid
 
 
 def test_a_call_that_takes_too_long_is_a_paid_timeout() -> None:

@@ -50,6 +50,8 @@ def of_interruption(attempt: Attempt) -> Verdict | None:
     A call that was cancelled is paid for all the same; one that this executor gave up to stop goes back without blame.
     """
     match attempt.interruption:
+        case None if not attempt.call_begun:
+            return Released("The images did not come in time.")
         case None:
             message = f"The attempt took longer than {attempt.timeout_seconds:g} s."
             return Failed(kind="TIMEOUT", message=message, retryable=True)
