@@ -147,6 +147,7 @@ class World:
             fleet=fleet,
             images=self.images,
             hub=hub,
+            signals=signals,
             tracing=tracing,
             lose=lambda attempts: self.completer.take_back(attempts, "Its stream broke before it was sent."),
             aging=aging,

@@ -52,6 +52,18 @@ async def test_a_due_time_that_is_told_during_a_promotion_is_kept() -> None:
 
 
 @in_virtual_time
+async def test_other_schedulers_hear_of_a_job_that_is_due_here() -> None:
+    world = World()
+    async with looping(world.dispatcher.run):
+        await settle()
+        await scheduled(world, 0.2)
+        before = world.signals.announced
+        await world.clock.sleep(0.3)
+
+    assert world.signals.announced == before + 1
+
+
+@in_virtual_time
 async def test_a_due_time_survives_an_outage_while_promoting() -> None:
     world = World()
     executor = await dial(world, slots=1)

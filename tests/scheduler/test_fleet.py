@@ -173,3 +173,13 @@ def test_a_stop_of_the_scheduler_ends_all_streams() -> None:
     fleet.close_all("stopping")
 
     assert [member.outbox.closed_because for member in fleet.sessions] == ["stopping"] * 2
+
+
+def test_a_stream_that_begins_after_the_stop_is_ended_too() -> None:
+    fleet = fleet_of({})
+    fleet.close_all("stopping")
+    late = session()
+
+    fleet.add(late)
+
+    assert late.outbox.closed_because == "stopping"

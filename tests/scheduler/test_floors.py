@@ -63,6 +63,7 @@ async def test_a_follower_that_leads_now_is_found_below_the_floor(
     postgres_store: PostgresStore, store_url: str
 ) -> None:
     leader, follower = await submit_alike(postgres_store, postgres_store.time, 2, 2)
+    await submit(postgres_store, postgres_store.time, 2)
     await claim(postgres_store)
     await raise_floors(postgres_store, store_url)
 
@@ -92,7 +93,8 @@ async def test_a_suspect_that_found_no_slot_stays_above_the_floor(
     first, second = await submit(postgres_store, postgres_store.time, 2, 2)
     died = await claim(postgres_store)
     await postgres_store.give_back([lost(job.attempt_id, postgres_store.time, died_preparing=True) for job in died])
-    [job] = await claim(postgres_store)
+    await submit(postgres_store, postgres_store.time, 2)
+    [job, _] = await claim(postgres_store)
     assert job.attempt_id.job_id == first
     await raise_floors(postgres_store, store_url)
 

@@ -61,3 +61,39 @@ async def test_the_probe_of_a_breaker_is_left_alone() -> None:
 
     assert probe.job_id == job_id
     assert await executor.has_heard(Withdraw) == []
+
+
+@in_virtual_time
+async def test_what_was_on_its_way_when_its_lane_closed_comes_back_with_the_next_look() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await submit(world.store, world.clock, 2)
+
+    async def close() -> None:
+        world.store.after.clear()
+        await world.store.change_lane(LANE, lambda lane: (dataclasses.replace(lane, paused=True), None))
+        await world.board.refresh()
+
+    world.store.after["claim"] = close
+    async with looping(world.dispatcher.run):
+        [item] = await executor.hear(Assignment)
+        assert await executor.has_heard(Withdraw) == []
+    await world.board.refresh()
+    await world.board.refresh()
+
+    assert [each.attempt_id for each in await executor.has_heard(Withdraw)] == [item.job.attempt_id]
+
+
+@in_virtual_time
+async def test_what_an_executor_brings_along_into_a_closed_lane_is_wished_back() -> None:
+    world = World()
+    executor = await dial(world, slots=1)
+    await submit(world.store, world.clock, 2)
+    async with looping(world.dispatcher.run):
+        [attempt] = await executor.receive()
+    await world.set_lane(paused=True)
+
+    returned = await dial(world, held=[attempt])
+    await world.board.refresh()
+
+    assert [each.attempt_id for each in await returned.has_heard(Withdraw)] == [attempt]

@@ -11,7 +11,7 @@ from policies.quota import VALIDITY, Limits, Pace
 from scheduler.errors import InvalidRequest, LaneNotFound, NotAccepting
 from scheduler.fleet import Assignment
 from scheduler.lanes import Lane
-from scheduler.operate import with_limits
+from scheduler.operate import ALL_LANES, MAX_LIMIT, with_limits
 from scheduler.records import LaneLoad
 
 
@@ -56,7 +56,7 @@ async def test_a_limit_is_set_kept_and_taken_away() -> None:
     assert world.signals.announced > 0
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 2.0 * MAX_LIMIT])
 @in_virtual_time
 async def test_a_limit_that_is_none_is_refused_with_its_path(value: float) -> None:
     world = await with_lanes()
@@ -66,6 +66,24 @@ async def test_a_limit_that_is_none_is_refused_with_its_path(value: float) -> No
 
     assert [violation.path for violation in refusal.value.violations] == ["dollars_per_10_minutes"]
     assert (await world.lane()).limits == Limits()
+
+
+@in_virtual_time
+async def test_jobs_are_counted_once_for_a_change_of_all_lanes() -> None:
+    world = await with_lanes()
+
+    views = await world.operate.pause(ALL_LANES)
+
+    assert [view.lane.paused for view in views] == [True, True]
+    assert world.store.calls["lane_loads"] == 1
+
+
+@in_virtual_time
+async def test_limits_are_not_changed_for_all_lanes_at_once() -> None:
+    world = await with_lanes()
+
+    with pytest.raises(LaneNotFound):
+        await world.operate.update(ALL_LANES, {"max_in_flight": 1})
 
 
 @in_virtual_time

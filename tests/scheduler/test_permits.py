@@ -9,7 +9,7 @@ from devkit.virtual_time import EPOCH, freeze, in_virtual_time
 from policies import quota
 from policies.breaker import Breaker
 from policies.quota import Limits
-from scheduler.fleet import Permit, Stop, Withdraw
+from scheduler.fleet import OutcomeAck, Permit, Stop, Withdraw
 from scheduler.jobs import Usage
 from scheduler.records import AttemptId
 
@@ -63,7 +63,7 @@ async def test_without_limits_everybody_who_asks_may_call() -> None:
         await executor.say(ready=attempts)
         assert permitted(await executor.has_heard(Permit)) == attempts
 
-    assert not any(world.permits.has_reserved(attempt) for attempt in attempts)
+    assert not any(world.permits.reserved(attempt) for attempt in attempts)
 
 
 @in_virtual_time
@@ -222,6 +222,25 @@ async def test_an_executor_that_left_gets_no_permit() -> None:
 
 
 @in_virtual_time
+async def test_who_asks_on_a_new_stream_meanwhile_gets_the_permit_there() -> None:
+    world = World()
+    executor, [attempt] = await holding(world, PER_MINUTE, 2)
+    returned: list[Executor] = []
+
+    async def dial_again() -> None:
+        world.store.after.clear()
+        world.work.close(executor.session)
+        returned.append(await dial(world, held=[attempt]))
+        await returned[0].say(ready=[attempt])
+
+    world.store.after["change_lane"] = dial_again
+    async with looping(world.permits.run):
+        await executor.say(ready=[attempt])
+        await settle()
+        assert permitted(await returned[0].has_heard(Permit)) == [attempt]
+
+
+@in_virtual_time
 async def test_a_permit_on_its_way_to_a_cancelled_attempt_stays_here() -> None:
     world = World()
     executor, [attempt] = await holding(world, PER_MINUTE, 2)
@@ -247,16 +266,56 @@ async def test_what_was_reserved_is_settled_by_what_was_used() -> None:
 
 
 @in_virtual_time
+async def test_what_was_reserved_is_settled_also_when_the_store_is_away_for_a_moment() -> None:
+    world = World()
+    executor, [attempt] = await holding(world, Limits(input_tokens_per_minute=100_000), 2)
+    async with looping(world.permits.run, world.completer.run):
+        await executor.say(ready=[attempt])
+        await executor.hear(Permit)
+        world.store.before["change_lane"] = fail_times(1)
+        await executor.tell(succeeded(attempt, usage=Usage(input_tokens=10)))
+        await executor.hear(OutcomeAck)
+
+    assert quota.TOKENS.total((await world.pace()).tokens, world.clock.now()) == 10
+
+
+@in_virtual_time
+async def test_what_a_call_did_not_use_lets_the_next_one_begin_at_once() -> None:
+    world = World()
+    # A job is expected to use more than half of it.
+    await world.set_lane(limits=Limits(input_tokens_per_minute=2_000))
+    executor = await dial(world, slots=1)
+    await submit(world.store, world.clock, 2, 2)
+    async with looping(world.dispatcher.run, world.permits.run, world.completer.run):
+        [first] = await executor.receive()
+        await executor.say(ready=[first])
+        await executor.hear(Permit)
+        await executor.offer(1)
+        [second] = await executor.receive()
+        await executor.say(ready=[second])
+        [given_back] = await executor.hear(Withdraw)
+        await executor.say(withdrawn=[given_back.attempt_id])
+        await executor.offer(1)
+        await settle()
+        told_at = world.clock.monotonic()
+        await executor.tell(succeeded(first, usage=Usage(input_tokens=10)))
+        [again] = await executor.receive()
+
+    assert again == AttemptId(second.job_id, 2)
+    assert world.clock.monotonic() < told_at + 0.01
+
+
+@in_virtual_time
 async def test_a_reservation_that_nobody_settles_is_forgotten() -> None:
     world = World()
     executor, [attempt, other] = await holding(world, PER_MINUTE, 2, 2)
     async with looping(world.permits.run):
         await executor.say(ready=[attempt])
         await executor.hear(Permit)
-        assert world.permits.has_reserved(attempt)
+        assert world.permits.reserved(attempt)
         await world.clock.sleep(12 * 60)
         await executor.say(ready=[other])
         await executor.hear(Permit)
 
-    assert not world.permits.has_reserved(attempt)
+    assert not world.permits.reserved(attempt)
     assert (await world.lane(LANE)).limits == PER_MINUTE

@@ -250,6 +250,33 @@ async def test_a_stage_that_could_not_be_stored_does_not_stop_the_next_ones() ->
 
 
 @in_virtual_time
+async def test_the_announcement_of_a_call_is_stored_although_the_store_was_away_for_a_moment() -> None:
+    world = World()
+    executor, [attempt] = await holding(world)
+    world.store.before["note_stages"] = fail_times(2)
+    async with looping(world.stages.run):
+        await executor.enter(attempt, Stage.GEMINI_ANALYZING)
+        await world.clock.sleep(1)
+
+    assert (await world.see(attempt.job_id)).stage is Stage.GEMINI_ANALYZING
+
+
+@in_virtual_time
+async def test_a_stage_that_its_executor_will_have_told_another_scheduler_is_not_stored_any_more() -> None:
+    world = World()
+    executor, [attempt] = await holding(world)
+    world.store.before["note_stages"] = fail_times(1_000)
+    async with looping(world.stages.run):
+        await executor.enter(attempt, Stage.FETCHING_IMAGE)
+        await world.clock.sleep(5)
+        del world.store.before["note_stages"]
+        await world.store.note_stages({attempt: (Stage.GEMINI_ANALYZING, world.clock.now())})
+        await world.clock.sleep(5)
+
+    assert (await world.see(attempt.job_id)).stage is Stage.GEMINI_ANALYZING
+
+
+@in_virtual_time
 async def test_an_executor_that_left_gets_nothing_more_but_what_it_runs_goes_on() -> None:
     world = World()
     executor, [attempt] = await holding(world)

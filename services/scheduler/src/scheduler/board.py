@@ -37,11 +37,13 @@ class Board:
         self._lanes: dict[str, Lane] = {}
         self._accepting = True
         self._changes = _Changes()
-        self._closed: Collection[str] = ()
         self._listener: Callable[[Lane], None] = lambda _: None
 
     def listen(self, listener: Callable[[Lane], None]) -> None:
-        """Call the listener when a lane closes, whoever closed it."""
+        """Call the listener with each lane that is closed, whoever closed it, at every look.
+
+        Once would not do: what was on its way to an executor when the lane closed is there by the next look.
+        """
         self._listener = listener
 
     @property
@@ -70,7 +72,7 @@ class Board:
     def put(self, lane: Lane) -> None:
         """This scheduler changed a lane."""
         self._lanes[lane.name] = self._changes.lanes[lane.name] = lane
-        self._note_closed()
+        self._tell_if_closed(lane)
 
     def serve(self, lanes: Collection[str]) -> None:
         """An executor of these lanes, or provider/* patterns, has connected here."""
@@ -88,11 +90,9 @@ class Board:
         lanes = {lane.name: lane for lane in await self._store.lanes()}
         self._accepting = accepting if changes.accepting is None else changes.accepting
         self._lanes = lanes | changes.lanes
-        self._note_closed()
+        for lane in self._lanes.values():
+            self._tell_if_closed(lane)
 
-    def _note_closed(self) -> None:
-        now = self._time.now()
-        before, self._closed = self._closed, {name for name, lane in self._lanes.items() if lane.closure(now)}
-        for name in sorted(self._closed):
-            if name not in before:
-                self._listener(self._lanes[name])
+    def _tell_if_closed(self, lane: Lane) -> None:
+        if lane.closure(self._time.now()) is not None:
+            self._listener(lane)

@@ -205,6 +205,7 @@ class Scheduler:
             fleet=fleet,
             images=images,
             hub=hub,
+            signals=signals,
             tracing=spans,
             lose=lambda attempts: self._completer.take_back(attempts, "Its stream broke before it was sent."),
             aging=settings.aging,

@@ -20,6 +20,7 @@ from scheduler.image_cache import INLINE_BYTES, INLINE_BYTES_A_JOB, ImageCache
 from scheduler.jobs import Stage
 from scheduler.ports import ClaimStore, StoreClock
 from scheduler.records import AttemptId, ClaimedJob, Head, RunningJob, Slots
+from scheduler.signals import Signals
 from scheduler.watch import WatchHub
 
 MAX_CLAIM = 500
@@ -41,6 +42,7 @@ class Dispatcher:
         fleet: Fleet,
         images: ImageCache,
         hub: WatchHub,
+        signals: Signals,
         tracing: Tracing,
         lose: Callable[[Mapping[AttemptId, RunningJob]], Awaitable[None]],
         aging: datetime.timedelta | None = None,
@@ -51,6 +53,7 @@ class Dispatcher:
         self._fleet = fleet
         self._images = images
         self._hub = hub
+        self._signals = signals
         self._tracing = tracing
         self._lose = lose
         self._aging = aging
@@ -68,8 +71,12 @@ class Dispatcher:
         while True:
             polled = await self._wait()
             try:
-                if polled or self._is_due():
+                is_due = self._is_due()
+                if polled or is_due:
                     await self._promote()
+                if is_due:
+                    # The others do not know that time, and theirs may be the executors that are idle.
+                    self._signals.announce()
                 if polled and self._aging is not None:
                     await self._store.raise_old(self._aging)
                 await self._deal(thorough=polled)

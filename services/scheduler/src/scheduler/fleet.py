@@ -225,6 +225,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+        self._closed_because = ""
 
     def add(self, session: Session) -> None:
         """Take a session in; an older one of the same executor is closed."""
@@ -232,6 +233,9 @@ class Fleet:
         if older is not None:
             older.outbox.close("The executor dialled again.")
         self._sessions[session.info.executor_id] = session
+        if self._closed_because:
+            # Its hello was under way when all streams were ended.
+            session.outbox.close(self._closed_because)
 
     def remove(self, session: Session) -> None:
         if self._sessions.get(session.info.executor_id) is session:
@@ -246,6 +250,8 @@ class Fleet:
         return self._sessions.values()
 
     def close_all(self, reason: str) -> None:
+        """End all streams, also those that are about to begin."""
+        self._closed_because = reason
         for session in self._sessions.values():
             session.outbox.close(reason)
 

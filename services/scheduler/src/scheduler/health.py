@@ -47,7 +47,7 @@ class LaneHealth:
 
     def wants(self, outcome: Outcome) -> bool:
         """Say whether a lane must hear of a success: usually nothing is to be said of it."""
-        return self._permits.has_reserved(outcome.attempt_id) or not self._board.breakers_closed
+        return self._permits.reserved(outcome.attempt_id) is not None or not self._board.breakers_closed
 
     @property
     def bounds_flight(self) -> bool:
@@ -80,7 +80,7 @@ class LaneHealth:
         reservations = {
             outcome.attempt_id: reservation
             for outcome in told
-            if (reservation := self._permits.settle(outcome.attempt_id)) is not None
+            if (reservation := self._permits.reserved(outcome.attempt_id)) is not None
         }
         before = self._board.lane(name)
         if not reservations and before.breaker.is_closed and all(isinstance(each.verdict, Succeeded) for each in told):
@@ -91,6 +91,8 @@ class LaneHealth:
         if changed is None:
             return {}
         lane, closed = changed
+        for attempt in reservations:
+            self._permits.settled(attempt)
         self._board.put(lane)
         self._announce(before, lane)
         return closed
@@ -121,16 +123,18 @@ class LaneHealth:
 
     def _announce(self, before: Lane, lane: Lane) -> None:
         now = self._time.now()
-        if before.closure(now) == lane.closure(now):
+        if before.closure(now) != lane.closure(now):
+            _log.warning(
+                "lane_stands_otherwise",
+                lane=lane.name,
+                closure=closure[0].name if (closure := lane.closure(now)) else None,
+                until=str(closure[1]) if closure and closure[1] else None,
+                stopped_reason=lane.stopped_reason or None,
+            )
+            self._signals.announce()
+        elif before.pace.next_permit_time == lane.pace.next_permit_time:
             return
-        _log.warning(
-            "lane_stands_otherwise",
-            lane=lane.name,
-            closure=closure[0].name if (closure := lane.closure(now)) else None,
-            until=str(closure[1]) if closure and closure[1] else None,
-            stopped_reason=lane.stopped_reason or None,
-        )
-        self._signals.announce()
+        # What calls did not use of what was reserved for them is there for others.
         self._permits.wake()
         self._wake_at(lane)
 

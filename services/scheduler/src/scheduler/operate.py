@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,9 @@ from scheduler.records import LaneLoad
 from scheduler.signals import Signals
 
 ALL_LANES = "*"
+
+MAX_LIMIT = 1_000_000_000
+"""Of every limit: more than any provider grants, and few enough for the claim to count with."""
 
 _log = logs.get_logger(__name__)
 
@@ -51,17 +53,17 @@ class Operate:
         """Change limits, named as in policies.quota.Limits; 0 means no limit.
 
         Raises:
-            InvalidRequest: A limit is negative, or not finite.
+            InvalidRequest: A limit is negative, or larger than MAX_LIMIT.
             LaneNotFound: There is no such lane.
         """
         if violations := [
-            Violation(limit, "must be 0 or a positive number")
+            Violation(limit, f"must be 0, or a positive number up to {MAX_LIMIT}")
             for limit, value in limits.items()
-            if not 0 <= value < math.inf
+            if not 0 <= value <= MAX_LIMIT
         ]:
             raise InvalidRequest(violations)
         changes: dict[str, Any] = {limit: value or None for limit, value in limits.items()}
-        return await self._change(
+        return await self._change_one(
             name, lambda lane: with_limits(lane, dataclasses.replace(lane.limits, **changes), now=self._time.now())
         )
 
@@ -75,7 +77,7 @@ class Operate:
 
     async def reset_breaker(self, name: str) -> LaneView:
         """Close a lane's breaker, and forget its failures. Raises LaneNotFound."""
-        return await self._change(name, lambda lane: dataclasses.replace(lane, breaker=Breaker()))
+        return await self._change_one(name, lambda lane: dataclasses.replace(lane, breaker=Breaker()))
 
     async def set_accepting(self, *, accepting: bool) -> None:
         """Take submissions, or refuse them."""
@@ -85,21 +87,26 @@ class Operate:
         _log.info("accepting_changed", accepting=accepting)
 
     async def _change_some(self, name: str, change: Callable[[Lane], Lane]) -> Sequence[LaneView]:
-        if name != ALL_LANES:
-            return [await self._change(name, change)]
-        return [await self._change(lane.name, change) for lane in await self._store.lanes()]
+        names = [lane.name for lane in await self._store.lanes()] if name == ALL_LANES else [name]
+        return await self._change(names, change)
 
-    async def _change(self, name: str, change: Callable[[Lane], Lane]) -> LaneView:
-        changed = await self._store.change_lane(name, lambda lane: (change(lane), None))
-        if changed is None:
-            raise LaneNotFound(name)
-        lane, _ = changed
-        self._board.put(lane)
-        self._signals.announce()
-        self._wake()
-        _log.info("lane_changed", lane=name, paused=lane.paused, limits=dataclasses.asdict(lane.limits))
-        [view] = self._views([lane], await self._store.lane_loads())
+    async def _change_one(self, name: str, change: Callable[[Lane], Lane]) -> LaneView:
+        [view] = await self._change([name], change)
         return view
+
+    async def _change(self, names: Sequence[str], change: Callable[[Lane], Lane]) -> Sequence[LaneView]:
+        lanes = []
+        for name in names:
+            changed = await self._store.change_lane(name, lambda lane: (change(lane), None))
+            if changed is None:
+                raise LaneNotFound(name)
+            lane, _ = changed
+            lanes.append(lane)
+            self._board.put(lane)
+            self._signals.announce()
+            self._wake()
+            _log.info("lane_changed", lane=name, paused=lane.paused, limits=dataclasses.asdict(lane.limits))
+        return self._views(lanes, await self._store.lane_loads())
 
     def _views(self, lanes: Sequence[Lane], loads: Mapping[str, LaneLoad]) -> list[LaneView]:
         return [LaneView(lane, loads.get(lane.name, LaneLoad())) for lane in lanes]

@@ -90,13 +90,13 @@ class Permits:
             for attempt in [each for each, waiting in lane.items() if waiting.session is session]:
                 del lane[attempt]
 
-    def has_reserved(self, attempt: AttemptId) -> bool:
-        """Say whether something was reserved for the attempt that is not settled yet."""
-        return attempt in self._reserved
+    def reserved(self, attempt: AttemptId) -> Reservation | None:
+        """Return what was reserved for the attempt and is not settled yet."""
+        return self._reserved.get(attempt)
 
-    def settle(self, attempt: AttemptId) -> Reservation | None:
-        """Return what was reserved for an attempt that is over, once."""
-        return self._reserved.pop(attempt, None)
+    def settled(self, attempt: AttemptId) -> None:
+        """What was reserved for the attempt is settled in its lane."""
+        self._reserved.pop(attempt, None)
 
     def wake(self) -> None:
         """A lane changed."""
@@ -151,8 +151,9 @@ class Permits:
         return granted.next_time
 
     def _permit(self, lane: Lane, attempt: AttemptId, waiting: _Waiting, due: datetime.datetime) -> None:
-        if self._waiting[lane.name].pop(attempt, None) is not None:
-            waiting.session.outbox.put(Permit(attempt, quota.VALIDITY))
+        if (asked := self._waiting[lane.name].pop(attempt, None)) is not None:
+            # Perhaps on another stream meanwhile: whose ask is answered has to hear it.
+            asked.session.outbox.put(Permit(attempt, quota.VALIDITY))
         if lane.limits.need_permits:
             self._reserved[attempt] = Reservation(lane.name, waiting.ask, due)
 

@@ -132,7 +132,7 @@ class Work:
                 session.withdraw(late)
 
     def withdraw_uncalled(self, lane: Lane) -> None:
-        """Wish back what a lane that closed has on its executors, but its probe; a call that has begun goes on.
+        """Wish back what a closed lane has on its executors, but its probe; a call that has begun goes on.
 
         Where calls need permits, none is given now: whoever has to wait for long for one is wished back by that.
         """
