@@ -18,6 +18,10 @@ DEFAULT_MODELS = (
 )
 
 
+_YEAR_SECONDS = 31_536_000
+_HOUR_SECONDS = 3_600
+
+
 class SchedulerSettings(ProgramSettings):
     """Read once at start, and passed down in pieces."""
 
@@ -31,19 +35,28 @@ class SchedulerSettings(ProgramSettings):
     )
     timeout_seconds: float = Field(300, ge=10, le=3600, description="The longest one attempt may take by default.")
     max_retries: int = Field(3, ge=0, le=10, description="Charged failures that are followed by another attempt.")
-    heartbeat_seconds: float = Field(3, gt=0, description="How often executors send a heartbeat.")
-    executor_lost_seconds: float = Field(10, gt=0, description="Silence after which an executor is lost.")
+    heartbeat_seconds: float = Field(3, gt=0, le=_HOUR_SECONDS, description="How often executors send a heartbeat.")
+    executor_lost_seconds: float = Field(
+        10, gt=0, le=_HOUR_SECONDS, description="Silence after which an executor is lost; at least two heartbeats."
+    )
     breaker_failures: int = Field(5, ge=1, description="Provider failures in a row that open a lane's circuit breaker.")
-    breaker_open_seconds: float = Field(300, gt=0, description="How long an open breaker lets nothing through.")
-    result_cache_seconds: float = Field(3600, ge=0, description="How long a result answers identical requests.")
+    breaker_open_seconds: float = Field(
+        300, gt=0, le=_YEAR_SECONDS, description="How long an open breaker lets nothing through."
+    )
+    result_cache_seconds: float = Field(
+        3600, ge=0, le=_YEAR_SECONDS, description="How long a result answers identical requests."
+    )
     aging_seconds: float = Field(
-        0, ge=0, description="A job that waited this long rises by one priority, and again; 0 lets none rise."
+        0,
+        ge=0,
+        le=_YEAR_SECONDS,
+        description="A job that waited this long rises by one priority, and again; 0 lets none rise.",
     )
     database_pool_min: int = Field(2, ge=1, description="Connections kept open.")
     database_pool_max: int = Field(10, ge=4, description="Connections at most.")
     database_pool_idle_seconds: float = Field(30, gt=0, description="Idle time after which a connection is closed.")
     database_connect_seconds: float = Field(2, gt=0, description="The longest a connection may take to open.")
-    stop_seconds: float = Field(10, ge=0, description="How long running calls may go on at a stop.")
+    stop_seconds: float = Field(10, ge=0, le=_HOUR_SECONDS, description="How long running calls may go on at a stop.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
 
     @field_validator("models", mode="before")
@@ -76,8 +89,9 @@ class SchedulerSettings(ProgramSettings):
     @field_validator("executor_lost_seconds")
     @classmethod
     def _check_lost(cls, value: float, info: ValidationInfo) -> float:
-        if value <= info.data.get("heartbeat_seconds", 0):
-            raise ValueError("it must be more than SCHEDULER_HEARTBEAT_SECONDS")
+        # An executor may begin calls for 0.7 of it after a heartbeat: with less, its lease would lapse between two.
+        if value < 2 * info.data.get("heartbeat_seconds", 0):
+            raise ValueError("it must be at least twice SCHEDULER_HEARTBEAT_SECONDS")
         return value
 
     @property
