@@ -38,3 +38,21 @@ async def test_a_block_that_ends_well_waits_for_its_tasks() -> None:
         tasks.create_task(asyncio.to_thread(done.set))
 
     assert done.is_set()
+
+
+async def test_a_failure_while_the_block_waits_for_its_tasks_leaves_nobody_counted_as_cancelled() -> None:
+    async def fail_later() -> None:
+        await asyncio.sleep(0.01)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        async with task_group(ConnectionError) as tasks:
+            tasks.create_task(fail_later())
+            tasks.create_task(asyncio.Event().wait())
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()

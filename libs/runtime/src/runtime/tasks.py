@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import contextvars
+from collections.abc import AsyncIterator, Coroutine, Generator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 @contextlib.asynccontextmanager
@@ -13,13 +17,37 @@ async def task_group(expected: type[Exception]) -> AsyncIterator[asyncio.TaskGro
     in their group.
     """
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with _Group() as tasks:
             yield tasks
+            # Not in __aexit__: before Python 3.11.4 a task that fails while that waits leaves its parent counted as
+            # cancelled, and the parent's next asyncio.timeout would let a CancelledError out.
+            while tasks.running:
+                await asyncio.wait(tasks.running)
     except ExceptionGroup as group:
         matching, rest = group.split(expected)
         if rest is not None or matching is None:
             raise
         raise _first(matching) from None
+
+
+class _Group(asyncio.TaskGroup):
+    """Knows which of its tasks run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: set[asyncio.Task[Any]] = set()
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, Result] | Coroutine[Any, Any, Result],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[Result]:
+        task = super().create_task(coro, name=name, context=context)
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        return task
 
 
 def _first(group: BaseException) -> BaseException:
