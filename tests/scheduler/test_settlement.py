@@ -292,7 +292,7 @@ def test_no_more_calls_are_paid_for_than_retries_and_one_more_however_they_end(m
     assert paid_calls == maximum + 1
     assert end.error is not None
     assert end.error.kind == "PAID_CALLS_EXHAUSTED"
-    assert f"{paid_calls} calls" in end.error.message
+    assert f"no result: {paid_calls};" in end.error.message
     assert "Its executor was lost." in end.error.message
 
 

@@ -4,7 +4,7 @@ import asyncio
 import datetime
 from collections.abc import Sequence
 
-from stores import CLIENT, LANE, Age, back, claim, new_job, see, submit, success
+from stores import CLIENT, LANE, Age, back, claim, insert, new_job, see, submit, success
 
 from scheduler.jobs import JobState, Stage
 from scheduler.ports import Store, StoreClock
@@ -249,3 +249,23 @@ async def test_many_rounds_of_work_leave_no_job_behind(store: Store, time: Store
                 finished.append(job.attempt_id.job_id)
 
     assert sorted(finished) == submitted
+
+
+async def test_the_best_jobs_of_several_lanes_are_shared_out_in_their_order(store: Store, time: StoreClock) -> None:
+    other = "gemini-3.5-flash"
+    models = ["gemini-3.8-flash", other, other, "gemini-3.8-flash", other]
+    await insert(store, CLIENT, [new_job(time, model=model) for model in models])
+    await insert(store, CLIENT, [new_job(time, priority=1, model=other)])
+    lanes = [LANE, f"gemini/{other}"]
+
+    assert dict(await store.shares(lanes, 3)) == {LANE: 1, f"gemini/{other}": 2}
+    assert dict(await store.shares([LANE], 3)) == {LANE: 2}
+    assert dict(await store.shares(lanes, 100)) == {LANE: 2, f"gemini/{other}": 4}
+
+
+async def test_attempts_in_flight_are_counted_by_lane(store: Store, time: StoreClock) -> None:
+    await submit(store, time, 2, 2, 2)
+    await claim(store, 2)
+
+    assert dict(await store.in_flight([LANE, "gemini/gemini-3.5-flash"])) == {LANE: 2}
+    assert dict(await store.in_flight([])) == {}

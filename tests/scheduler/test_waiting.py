@@ -130,3 +130,15 @@ def test_a_lane_is_served_by_its_name_or_its_providers_pattern() -> None:
     assert serves(["gemini/a"], "gemini/a")
     assert serves(["gemini/*"], "gemini/a")
     assert not serves(["gemini/b", "deepseek/*"], "gemini/a")
+
+
+@pytest.mark.parametrize(("in_flight", "reason"), [(2, WaitReason.BEHIND_OTHERS), (3, WaitReason.QUOTA)])
+def test_a_lane_with_as_many_calls_in_flight_as_it_may_have_waits_for_its_quota(
+    in_flight: int, reason: WaitReason
+) -> None:
+    lane = Lane(name=LANE, limits=Limits(max_in_flight=3))
+
+    found = wait_of(job(), Surroundings(served=SERVED, lane=lane, in_flight=in_flight), now=NOW)
+
+    assert found is not None
+    assert found.reason is reason

@@ -25,5 +25,6 @@ BEGIN
                 * l.requests_per_minute / 60.8) END;
         v_claimable := least(v_claimable, v_admitted - v_unpermitted);
     END IF;
-    RETURN greatest(v_claimable, 0);
+    -- A limit may be larger than an int.
+    RETURN least(greatest(v_claimable, 0), 2147483647);
 END $$;

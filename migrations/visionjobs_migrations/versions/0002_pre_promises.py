@@ -20,6 +20,8 @@ _FUNCTIONS = (
     "lane_claimable",
     "lock_lanes",
     "lock_groups",
+    "lock_held",
+    "lower_floors",
     "deal_apart",
     "claim_jobs",
     "give_back",
@@ -46,7 +48,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="switches_pkey"),
     )
     op.create_index("idempotency_keys_create_time_idx", "idempotency_keys", ["create_time"])
-    op.execute("DROP FUNCTION claim_jobs, give_back")
+    op.execute("DROP FUNCTION claim_jobs, give_back, lower_floors")
     for name in _FUNCTIONS:
         _create_function("0002", name)
 
@@ -56,7 +58,7 @@ def downgrade() -> None:
     # The older code would never end a follower; now it stands on its own, above its lane's floors.
     op.execute("UPDATE queue SET leader = NULL WHERE leader IS NOT NULL")
     op.execute("UPDATE lanes SET floors = '{0,0,0}'")
-    for name in ("claim_jobs", "give_back"):
+    for name in ("lower_floors", "claim_jobs", "give_back"):
         _create_function("0001", name)
     op.drop_index("idempotency_keys_create_time_idx", "idempotency_keys")
     op.drop_table("switches")

@@ -46,11 +46,6 @@ class Calls:
 
         return await retrying.repeat(attempt, self.outage(), fail_fast=fail_fast)
 
-    async def unary_once(self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer], request: Request) -> Answer:
-        """Call without repetition, for what must not happen twice."""
-        with translated():
-            return await method(request, timeout=self._timeout.total_seconds(), metadata=self.metadata())
-
     def metadata(self) -> connection.Metadata:
         """Return what goes with a call now."""
         return self._caller.metadata()

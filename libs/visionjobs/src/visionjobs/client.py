@@ -31,7 +31,7 @@ class AsyncClient(ChangeCalls, LaneCalls):
 
     A call that finds the scheduler unavailable is repeated until it answers or `timeout` is over. That is safe: reads
     change nothing, uploads are addressed by their content, every submission and retry carries a request_id, and what
-    is cancelled or set twice is so once. `retry_jobs` alone is not repeated.
+    is cancelled, set or done again in bulk twice is so once.
 
     Make it inside a running event loop, and `close` it or use it as an `async with`.
     """

@@ -20,7 +20,7 @@ from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tasks import task_group
 
-WELCOME_SECONDS = 4.0
+WELCOME_SECONDS = 2.0
 _REDIAL_BASE_SECONDS = 0.05
 _REDIAL_CAP_SECONDS = 0.5
 _TURNS = 1_000_000

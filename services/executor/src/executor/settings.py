@@ -62,6 +62,14 @@ class ExecutorSettings(ProgramSettings):
                 raise ValueError(f"{address} has no port")
         return value
 
+    @field_validator("lanes")
+    @classmethod
+    def _are_lanes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for lane in value:
+            if not re.fullmatch(r"[\w.-]+/(\*|[\w.-]+)", lane, re.ASCII):
+                raise ValueError(f"{lane!r} is not provider/model, and not provider/*")
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:

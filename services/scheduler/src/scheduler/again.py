@@ -42,7 +42,7 @@ class Again:
         return again
 
     async def jobs(self, client_id: str, query: JobQuery, *, dry_run: bool, traceparent: str) -> int:
-        """Do the jobs of a filter again, and return how many; with dry_run only count them.
+        """Do the jobs of a filter again, and return how many new ones wait; with dry_run only count those that match.
 
         Without states in the filter those that FAILED are meant. Each job is done again once a day at most, however
         often this is called. Raises as `job`.
@@ -55,8 +55,10 @@ class Again:
             found = await self._with_images(client_id, list((await self._read.find(client_id, ids)).values()))
             if not dry_run and found:
                 repetitions = [_repetition(job, f"retry-jobs/{job.job_id}") for job in found]
-                await self._submit.again(client_id, repetitions, traceparent=traceparent)
-            count += len(found)
+                made = await self._submit.again(client_id, repetitions, traceparent=traceparent)
+                count += sum(1 for _, job in made if job is not None)
+            elif dry_run:
+                count += len(found)
         return count
 
     async def _with_images(self, client_id: str, jobs: Sequence[Job]) -> list[Job]:

@@ -5,7 +5,7 @@ own. What this scheduler changes itself stands here at once.
 """
 
 import datetime
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,7 @@ class Board:
         self._seen_within = seen_within
         self._served: Collection[str] = ()
         self._lanes: dict[str, Lane] = {}
+        self._in_flight: Mapping[str, int] = {}
         self._accepting = True
         self._changes = _Changes()
         self._listener: Callable[[Lane], None] = lambda _: None
@@ -67,7 +68,7 @@ class Board:
 
     def surroundings(self, name: str) -> Surroundings:
         """Return what a job of the lane waits among."""
-        return Surroundings(served=self._served, lane=self.lane(name))
+        return Surroundings(served=self._served, lane=self.lane(name), in_flight=self._in_flight.get(name, 0))
 
     def put(self, lane: Lane) -> None:
         """This scheduler changed a lane."""
@@ -88,6 +89,8 @@ class Board:
         self._served = await self._store.served_lanes(self._seen_within)
         accepting = await self._store.is_accepting()
         lanes = {lane.name: lane for lane in await self._store.lanes()}
+        bounded = [name for name, lane in lanes.items() if lane.limits.max_in_flight is not None]
+        self._in_flight = await self._store.in_flight(bounded) if bounded else {}
         self._accepting = accepting if changes.accepting is None else changes.accepting
         self._lanes = lanes | changes.lanes
         for lane in self._lanes.values():

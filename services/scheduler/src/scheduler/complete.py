@@ -241,18 +241,23 @@ class Completer:
         finals = [each for each in settled if isinstance(each, FinalRecord)]
         returns = [each for each in settled if isinstance(each, ReturnRecord)]
         ended = await self._store.finish(finals) if finals else Ended()
-        returned = await self._store.give_back(returns) if returns else ()
-        for attempt in (*ended.attempts, *returned):
-            self._stages.forget(attempt)
-        for job_id in (*ended.changed, *(attempt.job_id for attempt in returned)):
-            self._hub.job_changed(job_id)
+        # Before the second write, which may fail: nobody could tell it afterwards.
+        self._announce(ended.attempts, ended.changed)
         if ended.to_stop:
             await self._stops.stop(ended.to_stop)
+        returned = await self._store.give_back(returns) if returns else ()
+        self._announce(returned, [attempt.job_id for attempt in returned])
         if returned or len(ended.changed) > len(ended.attempts) or (ended.attempts and self._health.bounds_flight):
             # What came back may be dealt again, and so may a follower in the place of its leader, or the next one of a
             # lane that bounds how many run.
             self._wake()
         return ended, returned
+
+    def _announce(self, over: Collection[AttemptId], changed: Collection[str]) -> None:
+        for attempt in over:
+            self._stages.forget(attempt)
+        for job_id in changed:
+            self._hub.job_changed(job_id)
 
     async def _note_late(self, outcomes: Sequence[Outcome]) -> None:
         """Keep what was paid for jobs that needed it no longer."""

@@ -154,11 +154,15 @@ class Dispatcher:
                 exhausted.add(heads[0].lane)
 
     async def _claim(self, heads: Sequence[Head], *, thorough: bool) -> tuple[Sequence[ClaimedJob], int]:
-        """Claim from the lane with the best head, no worse ranks than the next lane's head has."""
-        slots = self._fleet.reserve(heads[0].lane, MAX_CLAIM)
-        max_rank = heads[1].rank if len(heads) > 1 else _LAST_RANK
+        """Claim from the lane with the best head, as many as stand there among the best of all lanes."""
+        limit = MAX_CLAIM
+        if len(heads) > 1:
+            best = min(self._fleet.free_slots, MAX_CLAIM)
+            shares = await self._store.shares([head.lane for head in heads], best)
+            limit = shares.get(heads[0].lane, 1)
+        slots = self._fleet.reserve(heads[0].lane, limit)
         try:
-            claimed = await self._store.claim(heads[0].lane, slots, max_rank=max_rank, thorough=thorough)
+            claimed = await self._store.claim(heads[0].lane, slots, max_rank=_LAST_RANK, thorough=thorough)
         except BaseException:
             # If the claim took effect all the same, nobody knows its jobs; a new hello brings them back.
             self._fleet.close(slots, "A claim for this executor failed; say hello again.")

@@ -267,8 +267,12 @@ class Fleet:
         return any(session.free_slots and serves(session.info.lanes, lane) for session in self._sessions.values())
 
     @property
+    def free_slots(self) -> int:
+        return sum(session.free_slots for session in self._sessions.values())
+
+    @property
     def has_credit(self) -> bool:
-        return any(session.free_slots for session in self._sessions.values())
+        return self.free_slots > 0
 
     def reserve(self, lane: str, limit: int) -> list[Slots]:
         """Take the free slots for a lane, evenly, at most `limit`, and count them as used."""

@@ -59,7 +59,9 @@ class Lane:
         if self.stopped_reason:
             return Closure.STOPPED, None
         if not self.breaker.is_closed:
-            return Closure.BREAKER, self.breaker.open_until if self.breaker.is_open(now) else None
+            # Not even the probe may call before the provider's own time.
+            until = max(time for time in (self.breaker.open_until, self.closed_until) if time is not None)
+            return Closure.BREAKER, until if now < until else None
         if self.closed_until is not None and now < self.closed_until:
             return Closure.QUOTA, self.closed_until
         return None

@@ -41,6 +41,13 @@ class MemoryLanes:
         running = Counter(row.job.spec.lane for row in self._in_state(JobState.RUNNING))
         return {name: LaneLoad(waiting[name], running[name]) for name in {*waiting, *running}}
 
+    async def in_flight(self, lanes: Collection[str]) -> Mapping[str, int]:
+        return Counter(row.job.spec.lane for row in self._in_state(JobState.RUNNING) if row.job.spec.lane in lanes)
+
+    async def shares(self, lanes: Collection[str], count: int) -> Mapping[str, int]:
+        best = [row for row in self._claimable() if row.job.spec.lane in lanes][:count]
+        return Counter(row.job.spec.lane for row in best)
+
     async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:
         if name not in self._lanes:
             return None

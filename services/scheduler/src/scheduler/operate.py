@@ -72,8 +72,11 @@ class Operate:
         return await self._change_some(name, lambda lane: dataclasses.replace(lane, paused=True))
 
     async def resume(self, name: str) -> Sequence[LaneView]:
-        """End the pause, and the stop, of a lane, or of all. Raises LaneNotFound."""
-        return await self._change_some(name, lambda lane: dataclasses.replace(lane, paused=False, stopped_reason=""))
+        """End the pause, the stop, and the time that the provider named, of a lane or of all. Raises LaneNotFound."""
+        return await self._change_some(
+            name,
+            lambda lane: dataclasses.replace(lane, paused=False, stopped_reason="", closed_until=None, throttles=0),
+        )
 
     async def reset_breaker(self, name: str) -> LaneView:
         """Close a lane's breaker, and forget its failures. Raises LaneNotFound."""

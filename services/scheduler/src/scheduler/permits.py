@@ -191,7 +191,7 @@ def _grant(
     asking = list(waiting)
     if closure is not None:
         why, until = closure
-        if why is not Closure.BREAKER or lane.breaker.probe is None:
+        if why is not Closure.BREAKER or lane.breaker.probe is None or until is not None:
             return replace(lane, pace=pace), _Granted({}, asking, until)
         asking = [attempt for attempt in asking if tuple(attempt) == lane.breaker.probe]
     pace, due_times = quota.grant(pace, lane.limits, [waiting[attempt].ask for attempt in asking], now=now, ahead=AHEAD)

@@ -76,6 +76,10 @@ class ClaimStore(Protocol):
         """
         ...
 
+    async def shares(self, lanes: Collection[str], count: int) -> Mapping[str, int]:
+        """Say of the best `count` jobs that wait for their turn in any of these lanes how many stand in each."""
+        ...
+
     async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
         """Start the best waiting jobs of the lane, up to the slots, none of a rank worse than max_rank.
 
@@ -135,7 +139,10 @@ class OutcomeStore(Protocol):
         ...
 
     async def note_late(self, records: Sequence[AttemptRecord]) -> None:
-        """Keep what attempts cost whose jobs no longer needed them: fills the rows of those given up or cancelled."""
+        """Keep what attempts cost whose jobs needed them no longer.
+
+        Fills the rows of those given up or cancelled.
+        """
         ...
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
@@ -214,6 +221,10 @@ class LaneStore(Protocol):
 
     async def lane_loads(self) -> Mapping[str, LaneLoad]:
         """Count the jobs of every lane that has some. Reads the whole queue: for people, not for loops."""
+        ...
+
+    async def in_flight(self, lanes: Collection[str]) -> Mapping[str, int]:
+        """Count the attempts that run in each of these lanes; one where none does may be missing."""
         ...
 
     async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:

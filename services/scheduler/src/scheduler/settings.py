@@ -1,6 +1,7 @@
 """The scheduler's settings: `SCHEDULER_` variables of the environment."""
 
 import datetime
+import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -63,6 +64,14 @@ class SchedulerSettings(ProgramSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("models")
+    @classmethod
+    def _check_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for model in value:
+            if not re.fullmatch(r"[\w.-]+", model, re.ASCII):
+                raise ValueError(f"{model!r} is not a model's name")
+        return value
 
     @field_validator("database_url")
     @classmethod

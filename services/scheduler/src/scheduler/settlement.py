@@ -233,7 +233,7 @@ def _wait_again(
     paid_calls = running.paid_calls + record.paid
     if not retry.may_pay_again(paid_calls=paid_calls, max_retries=running.max_retries):
         said = record.error.message if record.error else ""
-        message = f"{paid_calls} calls were made that may have been billed, and gave no result; the last: {said}"
+        message = f"Calls that may have been billed and gave no result: {paid_calls}; the last: {said}"
         return _failed(record, "PAID_CALLS_EXHAUSTED", message, session=session)
     due_time = None
     if decision.after_seconds is not None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from scheduler.jobs import CachePolicy, JobSpec
+from scheduler.jobs import CachePolicy, Generation, JobSpec
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -24,7 +24,7 @@ def decode(text: str) -> JobSpec:
 
 def sha256(spec: JobSpec) -> bytes:
     """Return a hash of the domain's values: the same for the same request, however it was encoded on the wire."""
-    canonical = dataclasses.replace(spec, schema_json=_compact(spec.schema_json))
+    canonical = dataclasses.replace(spec, schema_json=_compact(spec.schema_json), generation=_explicit(spec.generation))
     return hashlib.sha256(_canonical.encode(canonical)).digest()
 
 
@@ -42,9 +42,14 @@ def dedup_key(client_id: str, spec: JobSpec) -> bytes | None:
         spec.system_instruction,
         _compact(spec.schema_json),
         [(image.sha256, image.mime_type) for image in spec.images],
-        spec.generation,
+        _explicit(spec.generation),
     ]
     return hashlib.sha256(_canonical.encode(request)).digest()
+
+
+def _explicit(generation: Generation) -> Generation:
+    """Return the options with what an empty one means."""
+    return dataclasses.replace(generation, service_tier=generation.service_tier or "STANDARD")
 
 
 @lru_cache(maxsize=256)

@@ -17,10 +17,12 @@ class Surroundings:
     Attributes:
         served: The lanes, or provider/* patterns, that connected executors serve.
         lane: The job's lane.
+        in_flight: Attempts that run there, where that is limited.
     """
 
     served: Collection[str]
     lane: Lane
+    in_flight: int = 0
 
 
 def wait_of(job: Job, around: Surroundings, *, now: datetime.datetime) -> Wait | None:
@@ -49,17 +51,22 @@ def _queued(job: Job, around: Surroundings, now: datetime.datetime) -> Wait:
         return Wait(reason=WaitReason.NO_EXECUTOR, message=f"No connected executor serves the lane {name}.")
     if closure is not None:
         return _closed(lane, *closure)
-    return _behind_others(lane, now)
+    return _behind_others(around, now)
 
 
-def _behind_others(lane: Lane, now: datetime.datetime) -> Wait:
+def _behind_others(around: Surroundings, now: datetime.datetime) -> Wait:
+    lane = around.lane
+    limit = lane.limits.max_in_flight
+    if limit is not None and around.in_flight >= limit:
+        message = f"The lane {lane.name} has as many calls in flight as it may have: {limit}."
+        return Wait(reason=WaitReason.QUOTA, message=message)
     due = lane.waits_for_pace(now)
     if due is not None:
         message = f"The limits of the lane {lane.name} are used up for the moment."
         return Wait(reason=WaitReason.QUOTA, message=message, until_time=due)
     return Wait(
         reason=WaitReason.BEHIND_OTHERS,
-        message=f"Every executor of the lane {lane.name} is busy, or works on jobs that stand before this one.",
+        message=f"It waits for its turn in the lane {lane.name}: behind other jobs, or for a free slot.",
     )
 
 

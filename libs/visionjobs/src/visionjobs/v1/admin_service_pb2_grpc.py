@@ -97,7 +97,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeLane(self, request, context):
-        """Ends a pause, and the stop that billing or a retired model caused.
+        """Ends a pause, the stop that billing or a retired model caused, and the time that the provider named in a 429.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class AdminServiceStub:
     PauseLane: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseLaneRequest, _admin_service_pb2.PauseLaneResponse]
     """Hands out no more work of a lane; running calls go on. Pausing a paused lane changes nothing."""
     ResumeLane: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeLaneRequest, _admin_service_pb2.ResumeLaneResponse]
-    """Ends a pause, and the stop that billing or a retired model caused."""
+    """Ends a pause, the stop that billing or a retired model caused, and the time that the provider named in a 429."""
     ResetBreaker: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResetBreakerRequest, _admin_service_pb2.ResetBreakerResponse]
     """Closes a circuit breaker now, and forgets the failures that it counted."""
     SetAccepting: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAcceptingRequest, _admin_service_pb2.SetAcceptingResponse]
@@ -64,7 +64,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     PauseLane: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseLaneRequest, _admin_service_pb2.PauseLaneResponse]  # type: ignore[assignment]
     """Hands out no more work of a lane; running calls go on. Pausing a paused lane changes nothing."""
     ResumeLane: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeLaneRequest, _admin_service_pb2.ResumeLaneResponse]  # type: ignore[assignment]
-    """Ends a pause, and the stop that billing or a retired model caused."""
+    """Ends a pause, the stop that billing or a retired model caused, and the time that the provider named in a 429."""
     ResetBreaker: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResetBreakerRequest, _admin_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
     """Closes a circuit breaker now, and forgets the failures that it counted."""
     SetAccepting: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAcceptingRequest, _admin_service_pb2.SetAcceptingResponse]  # type: ignore[assignment]
@@ -106,7 +106,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ResumeLaneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ResumeLaneResponse, _abc.Awaitable[_admin_service_pb2.ResumeLaneResponse]]:
-        """Ends a pause, and the stop that billing or a retired model caused."""
+        """Ends a pause, the stop that billing or a retired model caused, and the time that the provider named in a 429."""
 
     @_abc_1.abstractmethod
     def ResetBreaker(

@@ -774,7 +774,7 @@ class RetryJobsResponse(_message.Message):
 
     COUNT_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """Jobs that match, are final, and whose images are kept."""
+    """New jobs that wait; with dry_run the jobs that match, are final, and whose images are kept."""
     def __init__(
         self,
         *,

@@ -188,7 +188,8 @@ class VisionJobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJobs(self, request, context):
-        """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run.
+        """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
+        first, with dry_run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

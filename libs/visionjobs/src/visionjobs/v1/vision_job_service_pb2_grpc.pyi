@@ -63,7 +63,9 @@ class VisionJobServiceStub:
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobsRequest, _vision_job_service_pb2.CancelJobsResponse]
     """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run."""
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobsRequest, _vision_job_service_pb2.RetryJobsResponse]
-    """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
+    """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
+    first, with dry_run.
+    """
 
 @_typing.type_check_only
 class VisionJobServiceAsyncStub(VisionJobServiceStub):
@@ -100,7 +102,9 @@ class VisionJobServiceAsyncStub(VisionJobServiceStub):
     CancelJobs: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.CancelJobsRequest, _vision_job_service_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """Stops many jobs, each on its own: what was stopped before an error stays stopped. Count first, with dry_run."""
     RetryJobs: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobsRequest, _vision_job_service_pb2.RetryJobsResponse]  # type: ignore[assignment]
-    """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
+    """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
+    first, with dry_run.
+    """
 
 class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Submits jobs and follows them.
@@ -206,6 +210,8 @@ class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _vision_job_service_pb2.RetryJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vision_job_service_pb2.RetryJobsResponse, _abc.Awaitable[_vision_job_service_pb2.RetryJobsResponse]]:
-        """Does many finished jobs again; without states in the filter, those that FAILED. Count first, with dry_run."""
+        """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
+        first, with dry_run.
+        """
 
 def add_VisionJobServiceServicer_to_server(servicer: VisionJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

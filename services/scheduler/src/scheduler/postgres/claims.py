@@ -25,6 +25,22 @@ FROM lanes l CROSS JOIN LATERAL (
 ORDER BY head.rank, head.seq
 """
 
+# The lanes' lists are merged: each gives at most as many as are wanted in all.
+_SHARES = """
+SELECT lane, count(*) AS share FROM (
+    SELECT waiting.lane
+    FROM lanes l CROSS JOIN generate_series(1, 3) AS r (rank) CROSS JOIN LATERAL (
+        SELECT q.lane, q.rank, q.seq FROM queue q
+        WHERE q.lane = l.lane AND q.rank = r.rank AND q.state = 2 AND q.leader IS NULL AND q.seq >= l.floors[r.rank]
+          AND (q.expire_time IS NULL OR q.expire_time > now())
+        ORDER BY q.seq LIMIT $2
+    ) waiting
+    WHERE l.lane = ANY ($1::text[])
+    ORDER BY waiting.rank, waiting.seq LIMIT $2
+) best
+GROUP BY lane
+"""
+
 _CLAIM = "SELECT * FROM claim_jobs($1, $2::text[], $3::bigint[], $4::int[], $5, $6)"
 
 # 7 is EXPIRED.
@@ -70,6 +86,11 @@ class Claims(Queries):
             ],
             next_time=min((row["claim_time"] for row in timed if row["claim_time"] > row["now"]), default=None),
         )
+
+    async def shares(self, lanes: Collection[str], count: int) -> Mapping[str, int]:
+        async with self._database.reserved() as connection:
+            rows = await connection.fetch(_SHARES, list(lanes), count)
+        return {row["lane"]: row["share"] for row in rows}
 
     async def claim(self, lane: str, slots: Sequence[Slots], *, max_rank: int, thorough: bool) -> Sequence[ClaimedJob]:
         async with self._database.reserved() as connection:

@@ -18,13 +18,15 @@ SELECT n.key, $1, n.job_id FROM unnest($2::bytea[], $3::uuid[]) AS n (key, job_i
 ON CONFLICT (key) DO UPDATE SET leader = coalesce(d.leader, {otherwise})
 RETURNING key, leader, CASE WHEN expire_time > now() AND {there} THEN result END AS result
 """
-# A purge may have removed it.
 _THERE = "EXISTS (SELECT 1 FROM results r WHERE r.job_id = d.result)"
+_TAKE_KEYS_TO_REFRESH = _TAKE_KEYS.format(there=_THERE, otherwise="excluded.leader")
 _TAKE_KEYS_TO_USE = _TAKE_KEYS.format(
+    there=_THERE, otherwise="CASE WHEN (d.expire_time > now()) IS NOT TRUE THEN excluded.leader END"
+)
+_TAKE_UNSEEN_KEYS = _TAKE_KEYS.format(
     there=_THERE,
     otherwise=f"CASE WHEN (d.expire_time > now() AND {_THERE}) IS NOT TRUE THEN excluded.leader END",
 )
-_TAKE_KEYS_TO_REFRESH = _TAKE_KEYS.format(there=_THERE, otherwise="excluded.leader")
 
 _LOCK_KEYS = """
 INSERT INTO dedup AS d (key, client_id) SELECT DISTINCT key, $1 FROM unnest($2::bytea[]) AS n (key) ORDER BY key
@@ -55,14 +57,28 @@ async def find_places(connection: asyncpg.Connection, client_id: str, jobs: Sequ
         await _take(connection, _TAKE_KEYS_TO_REFRESH, client_id, refreshers)
     if not users:
         return {}
-    keys = await _take(connection, _TAKE_KEYS_TO_USE, client_id, users)
-    places = {job.job_id: _place(job, keys[job.dedup_key]) for job in users if job.dedup_key is not None}
+    keys = await _take_to_use(connection, client_id, users)
+    places = {job.job_id: _place(job, keys[job.dedup_key]) for job in users}
     return {job_id: place for job_id, place in places.items() if place != ALONE}
+
+
+async def _take_to_use(
+    connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]
+) -> Mapping[bytes | None, asyncpg.Record]:
+    keys = await _take(connection, _TAKE_KEYS_TO_USE, client_id, jobs)
+    unseen = {key for key, row in keys.items() if row["leader"] is None and row["result"] is None}
+    if not unseen:
+        return keys
+    # A recent result that was not to be seen: it was stored while this waited for the key, and shows to another
+    # statement; or a purge has removed it.
+    return keys | await _take(
+        connection, _TAKE_UNSEEN_KEYS, client_id, [job for job in jobs if job.dedup_key in unseen]
+    )
 
 
 async def _take(
     connection: asyncpg.Connection, statement: str, client_id: str, jobs: Sequence[NewJob]
-) -> Mapping[bytes, asyncpg.Record]:
+) -> dict[bytes | None, asyncpg.Record]:
     first: dict[bytes, str] = {}
     for job in jobs:
         if job.dedup_key is not None:

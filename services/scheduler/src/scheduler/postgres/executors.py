@@ -20,18 +20,20 @@ SET host = excluded.host, version = excluded.version, capacity = excluded.capaci
 RETURNING session
 """
 
-# Rows are locked in the order of seq, as everywhere. One whose loss (5) put it back into the queue is taken back while
-# it only waits there: nobody else has begun it, and its loss is forgotten.
+# After lock_held. One whose loss (5) put it back into the queue is taken back while it only waits there: nobody else has
+# begun it, and its loss is forgotten.
 _KEEP_HELD = (
     """
-WITH locked AS MATERIALIZED (
-    SELECT q.job_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
+WITH held AS MATERIALIZED (
+    SELECT q.job_id, q.attempt, q.executor_id, q.state, q.leader
+    FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt) JOIN queue q
       ON q.job_id = h.job_id AND q.attempt = h.attempt
-    WHERE q.executor_id = $3 AND (q.state = 3 OR (q.state = 2 AND q.leader IS NULL AND EXISTS (
-        SELECT 1 FROM attempts a WHERE a.job_id = q.job_id AND a.attempt = q.attempt AND a.outcome = 5)))
-    ORDER BY q.seq FOR UPDATE OF q
+), kept AS MATERIALIZED (
+    SELECT h.job_id, h.attempt FROM held h
+    WHERE h.executor_id = $3 AND (h.state = 3 OR (h.state = 2 AND h.leader IS NULL AND EXISTS (
+        SELECT 1 FROM attempts a WHERE a.job_id = h.job_id AND a.attempt = h.attempt AND a.outcome = 5)))
 ), forgotten AS (
-    DELETE FROM attempts a USING locked WHERE a.job_id = locked.job_id AND a.attempt = locked.attempt
+    DELETE FROM attempts a USING kept WHERE a.job_id = kept.job_id AND a.attempt = kept.attempt
     RETURNING a.job_id, a.paid
 )
 UPDATE queue q
@@ -39,7 +41,7 @@ SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_ti
     -- One that is taken back was not lost after all.
     paid_calls = q.paid_calls - coalesce(forgotten.paid::int, 0),
     preparing_deaths = q.preparing_deaths - CASE WHEN NOT forgotten.paid AND q.preparing_deaths > 0 THEN 1 ELSE 0 END
-FROM locked LEFT JOIN forgotten USING (job_id) WHERE q.job_id = locked.job_id
+FROM kept LEFT JOIN forgotten USING (job_id) WHERE q.job_id = kept.job_id
 RETURNING """  # noqa: S608 - our own columns
     + COLUMNS
 )
@@ -88,12 +90,10 @@ class Executors(Queries):
                 executor.capacity,
                 list(executor.lanes),
             )
+            job_ids = [attempt.job_id for attempt in held]
+            await connection.execute("SELECT lock_held($1::uuid[])", job_ids)
             kept = await connection.fetch(
-                _KEEP_HELD,
-                [attempt.job_id for attempt in held],
-                [attempt.attempt for attempt in held],
-                executor.executor_id,
-                session,
+                _KEEP_HELD, job_ids, [attempt.attempt for attempt in held], executor.executor_id, session
             )
             orphaned = await connection.fetch(_ORPHANED, executor.executor_id, session)
         return Registration(

@@ -65,6 +65,14 @@ class Lanes(Queries):
             rows = await connection.fetch(_LOADS)
         return {row["lane"]: LaneLoad(row["waiting"], row["running"]) for row in rows}
 
+    async def in_flight(self, lanes: Collection[str]) -> Mapping[str, int]:
+        async with self._database.reserved() as connection:
+            rows = await connection.fetch(
+                "SELECT lane, count(*) AS running FROM queue WHERE state = 3 AND lane = ANY ($1::text[]) GROUP BY lane",
+                list(lanes),
+            )
+        return {row["lane"]: row["running"] for row in rows}
+
     async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:
         async with self._database.reserved() as connection:
             for _ in range(_MAX_TURNS):

@@ -18,6 +18,13 @@ from scheduler.postgres.tables import metadata
 # Two migrations at the same time would trip over each other.
 _LOCK = 0x7669_736A_6F62_0001
 
+# Schedulers that still run lock the tables in other orders: the migration gives way before anybody calls it a deadlock,
+# and tries again.
+_GIVE_WAY_AFTER = "200ms"
+_GAVE_WAY = "55P03"
+_PAUSE_SECONDS = 0.1
+_TRIES = 200
+
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Migrate up to the revision, and make the partitions of the coming days. Blocks; needs no running loop.
@@ -47,20 +54,34 @@ def _config() -> Config:
 
 
 async def _run(url: str, run: Callable[[Config], None]) -> None:
+    for _ in range(_TRIES - 1):
+        try:
+            return await _run_once(url, run)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _GAVE_WAY:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return await _run_once(url, run)
+
+
+async def _run_once(url: str, run: Callable[[Config], None]) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
     )
 
     def migrate(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_GIVE_WAY_AFTER}'")
         config = _config()
         config.attributes["connection"] = connection
         config.attributes["metadata"] = metadata
         run(config)
 
-    async with engine.begin() as connection:
-        await connection.run_sync(migrate)
-    await engine.dispose()
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
 
 
 async def _make_partitions(url: str) -> None:

@@ -39,8 +39,13 @@ WITH o AS MATERIALIZED (
 SELECT job_id, attempt FROM back
 """
 
-# What an attempt cost whose job needed it no longer: 5 is LOST, 6 CANCELLED.
+# What an attempt cost whose job needed it no longer: 5 is LOST, 6 CANCELLED. Two schedulers may be told the same ones at
+# once, so rows are locked in one order.
 _NOTE_LATE = """
+WITH locked AS MATERIALIZED (
+    SELECT job_id, attempt FROM attempts WHERE job_id = ANY ($1::uuid[]) AND outcome IN (5, 6)
+    ORDER BY job_id, attempt FOR UPDATE
+)
 UPDATE attempts AS a SET finish_time = o.finish_time, outcome = o.outcome, error_kind = o.error_kind,
     error_message = o.error_message, error_retryable = o.error_retryable, usage = o.usage::bigint[],
     cost_usd = o.cost_usd, model_version = o.model_version, stage_seconds = o.stage_seconds::float8[], paid = o.paid,
@@ -49,7 +54,8 @@ FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[]
     $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[])
     AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
         model_version, stage_seconds, paid, raw_answer)
-WHERE a.job_id = o.job_id AND a.attempt = o.attempt AND a.outcome IN (5, 6)
+    JOIN locked USING (job_id, attempt)
+WHERE a.job_id = o.job_id AND a.attempt = o.attempt
 """
 
 _FIND_RUNNING = (

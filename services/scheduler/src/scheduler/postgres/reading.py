@@ -1,8 +1,9 @@
 """Reads jobs: the hot row while there is one, else the result. See ports.JobReader."""
 
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
@@ -48,16 +49,6 @@ SELECT j.job_id FROM jobs j LEFT JOIN queue q ON q.job_id = j.job_id LEFT JOIN r
 """
 
 
-def _of_user(statement: str) -> str:
-    """Return the statement for one user: the history index gives its order, without one the primary keys do."""
-    return statement.replace("($2 = '' OR j.user_id = $2)", "j.user_id = $2")
-
-
-_LIST = _COLUMNS + _FILTER
-_LIST_OF_USER = _of_user(_LIST)
-_LIST_IDS = _IDS + _FILTER
-_LIST_IDS_OF_USER = _of_user(_LIST_IDS)
-
 _ATTEMPTS = "SELECT * FROM attempts WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id, attempt"
 
 
@@ -73,16 +64,34 @@ class Reading(Queries):
     async def list_jobs(
         self, client_id: str, query: JobQuery, *, before: str | None, limit: int, attempts: bool
     ) -> Sequence[Job]:
-        statement = _LIST_OF_USER if query.user_id else _LIST
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, *_parameters(client_id, query, before, limit))
+        async with self._planning_anew() as connection:
+            rows = await connection.fetch(_list(_COLUMNS, query), *_parameters(client_id, query, before, limit))
             return await _jobs(connection, rows, attempts=attempts)
 
     async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
-        statement = _LIST_IDS_OF_USER if query.user_id else _LIST_IDS
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, *_parameters(client_id, query, before, limit))
+        async with self._planning_anew() as connection:
+            rows = await connection.fetch(_list(_IDS, query), *_parameters(client_id, query, before, limit))
         return [str(row["job_id"]) for row in rows]
+
+    @contextlib.asynccontextmanager
+    async def _planning_anew(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection whose plans know the parameters: one that does not know the limit reads the whole history."""
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            yield connection
+
+
+def _list(selection: str, query: JobQuery) -> str:
+    statement = selection + _FILTER
+    if query.user_id:
+        # The history index gives their order; without a user the primary keys do.
+        statement = statement.replace("($2 = '' OR j.user_id = $2)", "j.user_id = $2")
+    if query.states and not any(state.is_final for state in query.states):
+        # Those that are not final are few, and stand in the queue.
+        statement = statement.replace("LEFT JOIN queue q", "JOIN queue q").replace(
+            "coalesce(r.state, q.state)", "q.state"
+        )
+    return statement
 
 
 def _parameters(client_id: str, query: JobQuery, before: str | None, limit: int) -> tuple[object, ...]:

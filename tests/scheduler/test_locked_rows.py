@@ -1,0 +1,161 @@
+"""Calls on Postgres that wait for a row which another scheduler is changing: what they make of it when it has changed."""
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, cast
+
+import asyncpg
+from stores import (
+    CLIENT,
+    KEY,
+    claim,
+    connect,
+    executor,
+    insert,
+    lost,
+    new_job,
+    record,
+    see,
+    submit,
+    success,
+)
+from test_floors import raise_floors
+
+from runtime.clock import SystemClock
+from scheduler.jobs import AttemptOutcome, JobState, NewJob, Stage
+from scheduler.postgres.database import Database
+from scheduler.postgres.store import PostgresStore
+
+_COUNT_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+class Other:
+    """Another scheduler, all whose changes are one transaction that has not committed yet."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def __aenter__(self) -> Self:
+        self._changing, self._watching = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
+        self._transaction = self._changing.transaction()
+        await self._transaction.start()
+        self.store = PostgresStore(
+            Database(cast("Any", self), max_size=10, clock=SystemClock(), result_lifetime=timedelta(hours=1))
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._changing.close()
+        await self._watching.close()
+
+    @contextlib.asynccontextmanager
+    async def acquire(self, *, timeout: float) -> AsyncIterator[asyncpg.Connection]:
+        """Lend the connection to the store, as a pool does."""
+        del timeout
+        yield self._changing
+
+    async def meets(self, *calls: Awaitable[Any]) -> list[Any]:
+        """Let calls wait for the changes, one behind the other; commit them, and return the calls' answers."""
+        waiting: list[asyncio.Future[Any]] = []
+        for call in calls:
+            waiting.append(asyncio.ensure_future(call))
+            while await self._watching.fetchval(_COUNT_WAITING) < len(waiting):
+                assert not any(each.done() for each in waiting)
+        await self._transaction.commit()
+        return [await each for each in waiting]
+
+
+def of_yesterday(job: NewJob) -> NewJob:
+    """Return the job as if it had been made a day ago: its history is in another partition."""
+    day = timedelta(days=1) // timedelta(milliseconds=1)
+    return dataclasses.replace(job, job_id=str(uuid.UUID(int=uuid.UUID(job.job_id).int - (day << 80))))
+
+
+async def submit_over_midnight(store: PostgresStore) -> list[str]:
+    """Submit jobs of two days."""
+    jobs = [new_job(store.time) for _ in range(4)]
+    return await insert(store, CLIENT, [jobs[0], of_yesterday(jobs[1]), of_yesterday(jobs[2]), jobs[3]])
+
+
+async def test_an_executor_comes_back_while_its_attempts_are_given_up(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    await connect(postgres_store)
+    await submit(postgres_store, postgres_store.time, 2, 2)
+    attempts = [job.attempt_id for job in await claim(postgres_store)]
+
+    async with Other(store_url) as other:
+        await other.store.give_back([lost(each, other.store.time) for each in attempts])
+        [registration] = await other.meets(postgres_store.register(executor(), attempts))
+
+    assert sorted(registration.held) == sorted(attempts)
+
+
+async def test_a_cancellation_ends_jobs_of_several_days_while_their_stages_are_noted(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    jobs = await submit_over_midnight(postgres_store)
+    attempts = [job.attempt_id for job in await claim(postgres_store)]
+
+    async with Other(store_url) as other:
+        now = other.store.time.now()
+        await other.store.note_stages(dict.fromkeys(attempts, (Stage.FETCHING_IMAGE, now)))
+        [ended] = await other.meets(postgres_store.cancel(CLIENT, jobs))
+
+    assert sorted(ended.changed) == sorted(jobs)
+
+
+async def test_late_outcomes_of_several_days_are_kept_while_another_scheduler_hears_of_them(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    jobs = await submit_over_midnight(postgres_store)
+    attempts = [job.attempt_id for job in await claim(postgres_store)]
+    await postgres_store.give_back([lost(each, postgres_store.time) for each in attempts])
+
+    async with Other(store_url) as other:
+        # The loss is told once more, so that the rows change but may still be filled.
+        await other.store.note_late([record(each, other.store.time, AttemptOutcome.LOST) for each in attempts])
+        late = [record(each, other.store.time, AttemptOutcome.FAILED, cost_usd=0.5) for each in attempts]
+        await other.meets(postgres_store.note_late(late))
+
+    assert [(await see(postgres_store, job_id)).attempts[0].cost_usd for job_id in jobs] == [0.5] * 4
+
+
+async def test_a_request_takes_the_result_that_is_stored_at_the_same_moment(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    await insert(postgres_store, CLIENT, [new_job(postgres_store.time, dedup_key=KEY)])
+    [job] = await claim(postgres_store)
+
+    async with Other(store_url) as other:
+        await other.store.finish([success(job.attempt_id, other.store.time)])
+        again = new_job(other.store.time, dedup_key=KEY)
+        [[accepted]] = await other.meets(postgres_store.insert_jobs(CLIENT, [again]))
+
+    assert accepted.is_cached
+    assert (await see(postgres_store, accepted.job_id)).state is JobState.SUCCEEDED
+    assert await insert(postgres_store, CLIENT, [new_job(postgres_store.time, dedup_key=KEY)])
+    assert await claim(postgres_store) == []
+
+
+async def test_a_job_that_is_raised_while_it_comes_back_is_found_below_the_floor(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    [job_id] = await submit(postgres_store, postgres_store.time, 3)
+    [job] = await claim(postgres_store)
+    await submit(postgres_store, postgres_store.time, 1, 3)
+    await raise_floors(postgres_store, store_url)
+
+    async with Other(store_url) as other:
+        await other.store.raise_leader(job_id, 1)
+        # The claim comes first, and finds nothing at that rank yet.
+        await other.meets(claim(postgres_store), postgres_store.give_back([lost(job.attempt_id, postgres_store.time)]))
+
+    assert [each.attempt_id.job_id for each in await claim(postgres_store)] == [job_id]
