@@ -29,7 +29,7 @@ from test_floors import raise_floors
 from runtime.clock import SystemClock
 from scheduler.jobs import AttemptOutcome, JobState, NewJob, Stage
 from scheduler.postgres.database import Database
-from scheduler.postgres.store import PostgresStore
+from scheduler.postgres.store import PostgresStore, open_store
 
 _COUNT_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -159,3 +159,18 @@ async def test_a_job_that_is_raised_while_it_comes_back_is_found_below_the_floor
         await other.meets(claim(postgres_store), postgres_store.give_back([lost(job.attempt_id, postgres_store.time)]))
 
     assert [each.attempt_id.job_id for each in await claim(postgres_store)] == [job_id]
+
+
+async def test_what_was_done_meanwhile_is_seen_whatever_the_default_of_the_database(database_url: str) -> None:
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    await admin.close()
+
+    async with open_store(database_url, clock=SystemClock()) as store, Other(database_url) as other:
+        await insert(store, CLIENT, [new_job(store.time, dedup_key=KEY)])
+        [job] = await claim(store)
+        await other.store.finish([success(job.attempt_id, other.store.time)])
+        [[accepted]] = await other.meets(store.insert_jobs(CLIENT, [new_job(store.time, dedup_key=KEY)]))
+
+    assert accepted.is_cached

@@ -36,8 +36,9 @@ _LANE_COLUMNS = ("version", "throttles", "day", "day_count", "windows")
 
 
 def upgrade() -> None:
-    _widen_queue()
+    # In the order of a claim, which may be under way.
     _widen_lanes()
+    _widen_queue()
     op.drop_table("dedup")
     _create_dedup(key=["key"], nullable_expiry=True)
     op.create_index("dedup_expire_time_idx", "dedup", ["expire_time"])

@@ -27,6 +27,8 @@ SERVER_SETTINGS = {
     # The queue is in memory, and a plan that was made while it was empty must not read all of it when it is long.
     "random_page_cost": "1.1",
     "jit": "off",
+    # Who waited for a lock must see what was done meanwhile, whatever the database's default is.
+    "default_transaction_isolation": "read committed",
 }
 
 UNAVAILABLE = (
