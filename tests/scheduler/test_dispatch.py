@@ -1,3 +1,4 @@
+import asyncio
 import datetime
 
 from scheduler_peers import dial
@@ -9,6 +10,7 @@ from policies.quota import Limits
 from scheduler.errors import StoreUnavailable
 from scheduler.fleet import Assignment
 from scheduler.jobs import ImageRef, JobState, NewImage, Stage
+from scheduler.records import Heads
 from scheduler.rpc import work_mapping
 
 
@@ -237,3 +239,24 @@ async def test_watchers_hear_that_an_attempt_starts() -> None:
         [assignment] = await executor.hear(Assignment)
 
     assert world.hub.entered == [(assignment.job.attempt_id, Stage.STARTING)]
+
+
+@in_virtual_time
+async def test_a_thorough_look_is_owed_until_there_is_credit() -> None:
+    world = World()
+    executor = await dial(world, slots=0)
+    looks: list[bool] = []
+    sound = world.store.lane_heads
+
+    async def noting(*, thorough: bool) -> Heads:
+        looks.append(thorough)
+        return await sound(thorough=thorough)
+
+    world.dispatcher._store.lane_heads = noting  # type: ignore[method-assign]
+    async with looping(world.dispatcher.run):
+        await asyncio.sleep(6)
+        assert looks == []
+        await executor.offer(1)
+        await settle()
+
+    assert looks == [True]

@@ -6,20 +6,34 @@ DECLARE
     v_with_suspect text[];
     v_places int[] := '{}';
     v_place int;
+    -- No slot before these is left, for any job and for a suspect: what one may not have, the next may not have either.
+    v_next int := 1;
+    v_next_apart int := 1;
     v_job record;
 BEGIN
     v_free := ARRAY(
         SELECT e.id FROM unnest(p_executors, p_credits) WITH ORDINALITY AS e (id, credit, place)
         CROSS JOIN LATERAL generate_series(1, e.credit) AS deal (round) ORDER BY deal.round, e.place);
-    v_with_suspect := ARRAY(SELECT q.executor_id FROM queue q WHERE q.state = 3 AND q.preparing_deaths > 0);
+    v_with_suspect := ARRAY(SELECT DISTINCT q.executor_id FROM queue q WHERE q.state = 3 AND q.preparing_deaths > 0);
     FOR v_job IN
         SELECT q.preparing_deaths > 0 AS suspected
         FROM unnest(p_ids) WITH ORDINALITY AS p (id, turn) JOIN queue q ON q.job_id = p.id ORDER BY p.turn
     LOOP
-        SELECT min(f.place) INTO v_place
-        FROM unnest(v_free) WITH ORDINALITY AS f (id, place)
-        WHERE f.id IS NOT NULL AND NOT (v_job.suspected AND f.id = ANY (v_with_suspect));
-        IF v_place IS NOT NULL THEN
+        WHILE v_next <= cardinality(v_free) AND v_free[v_next] IS NULL LOOP
+            v_next := v_next + 1;
+        END LOOP;
+        v_place := v_next;
+        IF v_job.suspected THEN
+            WHILE v_next_apart <= cardinality(v_free)
+                AND (v_free[v_next_apart] IS NULL OR v_free[v_next_apart] = ANY (v_with_suspect))
+            LOOP
+                v_next_apart := v_next_apart + 1;
+            END LOOP;
+            v_place := v_next_apart;
+        END IF;
+        IF v_place > cardinality(v_free) THEN
+            v_place := NULL;
+        ELSE
             IF v_job.suspected THEN
                 v_with_suspect := v_with_suspect || v_free[v_place];
             END IF;

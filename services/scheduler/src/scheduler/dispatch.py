@@ -61,6 +61,7 @@ class Dispatcher:
         self._poll_seconds = poll.NORMAL_SECONDS
         self._polled_at = clock.monotonic()
         self._next_due: datetime.datetime | None = None
+        self._owes_thorough = False
 
     def wake(self) -> None:
         """Something changed: a job, a slot, a lane."""
@@ -79,7 +80,11 @@ class Dispatcher:
                     self._signals.announce()
                 if polled and self._aging is not None:
                     await self._store.raise_old(self._aging)
-                await self._deal(thorough=polled)
+                # A thorough look is owed until there is credit: without any, a deal looks nowhere.
+                self._owes_thorough = self._owes_thorough or polled
+                if self._fleet.has_credit:
+                    thorough, self._owes_thorough = self._owes_thorough, False
+                    await self._deal(thorough=thorough)
                 if polled:
                     self._poll_seconds = poll.interval_seconds(await self._store.count_waiting(poll.BUSY_ABOVE + 1))
                     _log.debug("polled", next_poll_seconds=self._poll_seconds)
