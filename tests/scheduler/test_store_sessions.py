@@ -22,6 +22,7 @@ from stores import (
     told,
 )
 
+from scheduler.errors import StaleHello
 from scheduler.jobs import AttemptOutcome, JobState, Stage
 from scheduler.ports import Store, StoreClock
 from scheduler.records import AttemptId, RunningAttempt
@@ -243,3 +244,13 @@ async def test_the_success_that_was_stopped_costs_and_changes_nothing_else(store
     assert (after.state, after.attempt, after.finish_time) == (done.state, done.attempt, done.finish_time)
     assert after.result is not None
     assert after.result.cost_usd == pytest.approx(0.75)
+
+
+async def test_a_hello_that_was_stored_late_does_not_end_the_session_of_a_later_one(store: Store) -> None:
+    later = await store.register(dataclasses.replace(executor("e1"), dial=2), ())
+
+    with pytest.raises(StaleHello):
+        await store.register(dataclasses.replace(executor("e1"), dial=1), ())
+
+    assert await store.touch("e1", later.session)
+    assert (await store.register(dataclasses.replace(executor("e1"), dial=3), ())).session == later.session + 1

@@ -42,6 +42,7 @@ def upgrade() -> None:
     op.drop_table("dedup")
     _create_dedup(key=["key"], nullable_expiry=True)
     op.create_index("dedup_expire_time_idx", "dedup", ["expire_time"])
+    op.add_column("executors", sa.Column("dial", sa.BigInteger, nullable=False, server_default=sa.text("0")))
     op.create_table(
         "switches",
         sa.Column("name", sa.Text),
@@ -63,6 +64,7 @@ def downgrade() -> None:
         _create_function("0001", name)
     op.drop_index("idempotency_keys_create_time_idx", "idempotency_keys")
     op.drop_table("switches")
+    op.drop_column("executors", "dial")
     op.drop_table("dedup")
     _create_dedup(key=["client_id", "key"], nullable_expiry=False)
     for column in _LANE_COLUMNS:

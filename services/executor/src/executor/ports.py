@@ -150,6 +150,7 @@ class Hello:
     capacity: int
     lanes: tuple[str, ...]
     held: Collection[AttemptId] = ()
+    dial: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ class Receiver:
         self._on_connected = on_connected
         # Dials in a row that led to no welcome.
         self._failures = 0
+        # All of them; tells schedulers which of two hellos is the later one.
+        self._dials = 0
 
     async def run(self) -> None:
         """Receive until cancelled."""
@@ -81,9 +83,10 @@ class Receiver:
             await self._clock.sleep(redial_seconds(self._failures, draw=self._randomness.draw()))
 
     async def _greet(self, link: Link) -> Welcome:
+        self._dials += 1
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
-                await link.send(Uplink(hello=replace(self._hello, held=list(self._attempts.held))))
+                await link.send(Uplink(hello=replace(self._hello, held=list(self._attempts.held), dial=self._dials)))
                 first = await link.receive()
         except TimeoutError:
             raise LinkBroken(f"{link.address} did not welcome within {WELCOME_SECONDS:g} s.") from None

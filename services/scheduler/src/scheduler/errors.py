@@ -13,6 +13,7 @@ SchedulerError
 ├── AnswerTooLarge        ask for fewer jobs
 ├── ImageNotAssigned      an executor asks for an image that none of its jobs uses
 ├── ProtocolViolation     a peer speaks the Work stream wrongly
+│   └── StaleHello        a later hello of the executor was stored before
 ├── Stopping              this scheduler goes away
 ├── StoreUnavailable      the database is away
 └── WrongRevision         the database fits another version
@@ -125,6 +126,13 @@ class ImageNotAssigned(SchedulerError):
 
 class ProtocolViolation(SchedulerError):
     """The peer broke the rules of the Work stream."""
+
+
+class StaleHello(ProtocolViolation):
+    """A later hello of the same executor was stored before this one."""
+
+    def __init__(self, executor_id: str) -> None:
+        super().__init__(f"The executor {executor_id} has dialled again meanwhile.")
 
 
 class Stopping(SchedulerError):

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler.errors import RequestIdReused
+from scheduler.errors import RequestIdReused, StaleHello
 from scheduler.jobs import ImageRef, Job, JobState, NewImage, NewJob, Stage
 from scheduler.memory_dedup import Dedup, Place
 from scheduler.memory_lanes import MemoryLanes
@@ -234,6 +234,8 @@ class MemoryStore(MemoryLanes):
 
     async def register(self, executor: ExecutorInfo, held: Collection[AttemptId]) -> Registration:
         known = self._executors.get(executor.executor_id)
+        if known is not None and executor.dial < known.info.dial:
+            raise StaleHello(executor.executor_id)
         session = known.session + 1 if known else 1
         self._executors[executor.executor_id] = _Executor(
             info=executor,

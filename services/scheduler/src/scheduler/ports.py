@@ -158,7 +158,11 @@ class ExecutorStore(Protocol):
     """Knows which executors live, and what runs on those that do not."""
 
     async def register(self, executor: ExecutorInfo, held: Collection[AttemptId]) -> Registration:
-        """Begin a new session, and move the held attempts that still run there into it."""
+        """Begin a new session, and move the held attempts that still run there into it.
+
+        Raises:
+            StaleHello: A later dial of the executor has a session already.
+        """
         ...
 
     async def touch(self, executor_id: str, session: int) -> bool:

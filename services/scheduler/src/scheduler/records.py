@@ -190,6 +190,7 @@ class ExecutorInfo:
     version: str
     capacity: int
     lanes: tuple[str, ...]
+    dial: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from visionjobs.v1 import job_pb2 as visionjobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$visionjobs/v1/executor_service.proto\x12\rvisionjobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17visionjobs/v1/job.proto\"\xe0\x02\n\x0bWorkRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x14.visionjobs.v1.Hello\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x15.visionjobs.v1.Credit\x12+\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12(\n\x05ready\x18\x04 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12)\n\x08progress\x18\x05 \x03(\x0b\x32\x17.visionjobs.v1.Progress\x12(\n\x08outcomes\x18\x06 \x03(\x0b\x32\x16.visionjobs.v1.Outcome\x12,\n\twithdrawn\x18\x07 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\theartbeat\x18\x08 \x01(\x0b\x32\x18.visionjobs.v1.Heartbeat\"\xec\x02\n\x0cWorkResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.visionjobs.v1.Welcome\x12.\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x19.visionjobs.v1.Assignment\x12&\n\x07permits\x18\x03 \x03(\x0b\x32\x15.visionjobs.v1.Permit\x12/\n\x0coutcome_acks\x18\x04 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12*\n\x07\x63\x61ncels\x18\x05 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12,\n\twithdraws\x18\x06 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.visionjobs.v1.Heartbeat\x12#\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x14.visionjobs.v1.Drain\"-\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"\x85\x01\n\x05Hello\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x12\r\n\x05lanes\x18\x05 \x03(\t\x12\'\n\x04held\x18\x06 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\":\n\x06\x43redit\x12\x12\n\nfree_slots\x18\x01 \x01(\x05\x12\x1c\n\x14\x61ssignments_received\x18\x02 \x01(\x03\"\x84\x01\n\x08Progress\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12&\n\x05stage\x18\x02 \x01(\x0e\x32\x17.visionjobs.v1.JobStage\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x12\n\nlists_held\x18\x02 \x01(\x08\x12\'\n\x04held\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\"\xaf\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsuperseded\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12-\n\nlost_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc1\x02\n\nAssignment\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.visionjobs.v1.JobSpec\x12*\n\x06images\x18\x05 \x03(\x0b\x32\x1a.visionjobs.v1.InlineImage\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x17\n\x0fpermit_required\x18\x08 \x01(\x08\x12\x12\n\ninput_json\x18\t \x01(\t\x12/\n\x0cstart_within\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"+\n\x0bInlineImage\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"]\n\x06Permit\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\x08validity\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb7\x03\n\x07Outcome\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12-\n\tsucceeded\x18\x02 \x01(\x0b\x32\x18.visionjobs.v1.SucceededH\x00\x12\'\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x15.visionjobs.v1.FailedH\x00\x12-\n\tthrottled\x18\x04 \x01(\x0b\x32\x18.visionjobs.v1.ThrottledH\x00\x12+\n\x08released\x18\x05 \x01(\x0b\x32\x17.visionjobs.v1.ReleasedH\x00\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.visionjobs.v1.Usage\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x35\n\x0fstage_durations\x18\x08 \x03(\x0b\x32\x1c.visionjobs.v1.StageDuration\x12\x0c\n\x04paid\x18\t \x01(\x08\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07verdict\" \n\tSucceeded\x12\x13\n\x0boutput_json\x18\x01 \x01(\t\"t\n\x06\x46\x61iled\x12&\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x17.visionjobs.v1.JobError\x12\x12\n\nraw_answer\x18\x02 \x01(\t\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\tThrottled\x12\x0f\n\x07message\x18\x01 \x01(\t\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlane_stop\x18\x03 \x01(\t\"\x1b\n\x08Released\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"3\n\x11\x46\x65tchImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"#\n\x12\x46\x65tchImageResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\xab\x01\n\x0f\x45xecutorService\x12\x43\n\x04Work\x12\x1a.visionjobs.v1.WorkRequest\x1a\x1b.visionjobs.v1.WorkResponse(\x01\x30\x01\x12S\n\nFetchImage\x12 .visionjobs.v1.FetchImageRequest\x1a!.visionjobs.v1.FetchImageResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$visionjobs/v1/executor_service.proto\x12\rvisionjobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17visionjobs/v1/job.proto\"\xe0\x02\n\x0bWorkRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x14.visionjobs.v1.Hello\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x15.visionjobs.v1.Credit\x12+\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12(\n\x05ready\x18\x04 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12)\n\x08progress\x18\x05 \x03(\x0b\x32\x17.visionjobs.v1.Progress\x12(\n\x08outcomes\x18\x06 \x03(\x0b\x32\x16.visionjobs.v1.Outcome\x12,\n\twithdrawn\x18\x07 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\theartbeat\x18\x08 \x01(\x0b\x32\x18.visionjobs.v1.Heartbeat\"\xec\x02\n\x0cWorkResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.visionjobs.v1.Welcome\x12.\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x19.visionjobs.v1.Assignment\x12&\n\x07permits\x18\x03 \x03(\x0b\x32\x15.visionjobs.v1.Permit\x12/\n\x0coutcome_acks\x18\x04 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12*\n\x07\x63\x61ncels\x18\x05 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12,\n\twithdraws\x18\x06 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.visionjobs.v1.Heartbeat\x12#\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x14.visionjobs.v1.Drain\"-\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"\x93\x01\n\x05Hello\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x12\r\n\x05lanes\x18\x05 \x03(\t\x12\'\n\x04held\x18\x06 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12\x0c\n\x04\x64ial\x18\x07 \x01(\x03\":\n\x06\x43redit\x12\x12\n\nfree_slots\x18\x01 \x01(\x05\x12\x1c\n\x14\x61ssignments_received\x18\x02 \x01(\x03\"\x84\x01\n\x08Progress\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12&\n\x05stage\x18\x02 \x01(\x0e\x32\x17.visionjobs.v1.JobStage\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x12\n\nlists_held\x18\x02 \x01(\x08\x12\'\n\x04held\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\"\xaf\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsuperseded\x18\x03 \x03(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12-\n\nlost_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc1\x02\n\nAssignment\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.visionjobs.v1.JobSpec\x12*\n\x06images\x18\x05 \x03(\x0b\x32\x1a.visionjobs.v1.InlineImage\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\x12\x17\n\x0fpermit_required\x18\x08 \x01(\x08\x12\x12\n\ninput_json\x18\t \x01(\t\x12/\n\x0cstart_within\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"+\n\x0bInlineImage\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"]\n\x06Permit\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12+\n\x08validity\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb7\x03\n\x07Outcome\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.visionjobs.v1.AttemptRef\x12-\n\tsucceeded\x18\x02 \x01(\x0b\x32\x18.visionjobs.v1.SucceededH\x00\x12\'\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x15.visionjobs.v1.FailedH\x00\x12-\n\tthrottled\x18\x04 \x01(\x0b\x32\x18.visionjobs.v1.ThrottledH\x00\x12+\n\x08released\x18\x05 \x01(\x0b\x32\x17.visionjobs.v1.ReleasedH\x00\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.visionjobs.v1.Usage\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x35\n\x0fstage_durations\x18\x08 \x03(\x0b\x32\x1c.visionjobs.v1.StageDuration\x12\x0c\n\x04paid\x18\t \x01(\x08\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07verdict\" \n\tSucceeded\x12\x13\n\x0boutput_json\x18\x01 \x01(\t\"t\n\x06\x46\x61iled\x12&\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x17.visionjobs.v1.JobError\x12\x12\n\nraw_answer\x18\x02 \x01(\t\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\tThrottled\x12\x0f\n\x07message\x18\x01 \x01(\t\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlane_stop\x18\x03 \x01(\t\"\x1b\n\x08Released\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"3\n\x11\x46\x65tchImageRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"#\n\x12\x46\x65tchImageResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\xab\x01\n\x0f\x45xecutorService\x12\x43\n\x04Work\x12\x1a.visionjobs.v1.WorkRequest\x1a\x1b.visionjobs.v1.WorkResponse(\x01\x30\x01\x12S\n\nFetchImage\x12 .visionjobs.v1.FetchImageRequest\x1a!.visionjobs.v1.FetchImageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,37 +41,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTREF']._serialized_start=867
   _globals['_ATTEMPTREF']._serialized_end=912
   _globals['_HELLO']._serialized_start=915
-  _globals['_HELLO']._serialized_end=1048
-  _globals['_CREDIT']._serialized_start=1050
-  _globals['_CREDIT']._serialized_end=1108
-  _globals['_PROGRESS']._serialized_start=1111
-  _globals['_PROGRESS']._serialized_end=1243
-  _globals['_HEARTBEAT']._serialized_start=1245
-  _globals['_HEARTBEAT']._serialized_end=1333
-  _globals['_WELCOME']._serialized_start=1336
-  _globals['_WELCOME']._serialized_end=1511
-  _globals['_ASSIGNMENT']._serialized_start=1514
-  _globals['_ASSIGNMENT']._serialized_end=1835
-  _globals['_INLINEIMAGE']._serialized_start=1837
-  _globals['_INLINEIMAGE']._serialized_end=1880
-  _globals['_PERMIT']._serialized_start=1882
-  _globals['_PERMIT']._serialized_end=1975
-  _globals['_OUTCOME']._serialized_start=1978
-  _globals['_OUTCOME']._serialized_end=2417
-  _globals['_SUCCEEDED']._serialized_start=2419
-  _globals['_SUCCEEDED']._serialized_end=2451
-  _globals['_FAILED']._serialized_start=2453
-  _globals['_FAILED']._serialized_end=2569
-  _globals['_THROTTLED']._serialized_start=2571
-  _globals['_THROTTLED']._serialized_end=2666
-  _globals['_RELEASED']._serialized_start=2668
-  _globals['_RELEASED']._serialized_end=2695
-  _globals['_DRAIN']._serialized_start=2697
-  _globals['_DRAIN']._serialized_end=2720
-  _globals['_FETCHIMAGEREQUEST']._serialized_start=2722
-  _globals['_FETCHIMAGEREQUEST']._serialized_end=2773
-  _globals['_FETCHIMAGERESPONSE']._serialized_start=2775
-  _globals['_FETCHIMAGERESPONSE']._serialized_end=2810
-  _globals['_EXECUTORSERVICE']._serialized_start=2813
-  _globals['_EXECUTORSERVICE']._serialized_end=2984
+  _globals['_HELLO']._serialized_end=1062
+  _globals['_CREDIT']._serialized_start=1064
+  _globals['_CREDIT']._serialized_end=1122
+  _globals['_PROGRESS']._serialized_start=1125
+  _globals['_PROGRESS']._serialized_end=1257
+  _globals['_HEARTBEAT']._serialized_start=1259
+  _globals['_HEARTBEAT']._serialized_end=1347
+  _globals['_WELCOME']._serialized_start=1350
+  _globals['_WELCOME']._serialized_end=1525
+  _globals['_ASSIGNMENT']._serialized_start=1528
+  _globals['_ASSIGNMENT']._serialized_end=1849
+  _globals['_INLINEIMAGE']._serialized_start=1851
+  _globals['_INLINEIMAGE']._serialized_end=1894
+  _globals['_PERMIT']._serialized_start=1896
+  _globals['_PERMIT']._serialized_end=1989
+  _globals['_OUTCOME']._serialized_start=1992
+  _globals['_OUTCOME']._serialized_end=2431
+  _globals['_SUCCEEDED']._serialized_start=2433
+  _globals['_SUCCEEDED']._serialized_end=2465
+  _globals['_FAILED']._serialized_start=2467
+  _globals['_FAILED']._serialized_end=2583
+  _globals['_THROTTLED']._serialized_start=2585
+  _globals['_THROTTLED']._serialized_end=2680
+  _globals['_RELEASED']._serialized_start=2682
+  _globals['_RELEASED']._serialized_end=2709
+  _globals['_DRAIN']._serialized_start=2711
+  _globals['_DRAIN']._serialized_end=2734
+  _globals['_FETCHIMAGEREQUEST']._serialized_start=2736
+  _globals['_FETCHIMAGEREQUEST']._serialized_end=2787
+  _globals['_FETCHIMAGERESPONSE']._serialized_start=2789
+  _globals['_FETCHIMAGERESPONSE']._serialized_end=2824
+  _globals['_EXECUTORSERVICE']._serialized_start=2827
+  _globals['_EXECUTORSERVICE']._serialized_end=2998
 # @@protoc_insertion_point(module_scope)

@@ -191,6 +191,7 @@ class Hello(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     LANES_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    DIAL_FIELD_NUMBER: _builtins.int
     executor_id: _builtins.str
     """Random per boot, never a host name alone."""
     host: _builtins.str
@@ -199,6 +200,8 @@ class Hello(_message.Message):
     """The executor's version."""
     capacity: _builtins.int
     """Jobs at once."""
+    dial: _builtins.int
+    """Rises with every dial of this boot: a hello that was stored late must not end the session of a later one."""
     @_builtins.property
     def lanes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The lanes it serves: provider/model, or provider/* for every model."""
@@ -216,10 +219,11 @@ class Hello(_message.Message):
         capacity: _builtins.int = ...,
         lanes: _abc.Iterable[_builtins.str] | None = ...,
         held: _abc.Iterable[Global___AttemptRef] | None = ...,
+        dial: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "executor_id", b"executor_id", "held", b"held", "host", b"host", "lanes", b"lanes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "dial", b"dial", "executor_id", b"executor_id", "held", b"held", "host", b"host", "lanes", b"lanes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

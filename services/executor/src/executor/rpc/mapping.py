@@ -114,6 +114,7 @@ def _hello(hello: Hello) -> pb.Hello:
         capacity=hello.capacity,
         lanes=hello.lanes,
         held=_refs(hello.held),
+        dial=hello.dial,
     )
 
 

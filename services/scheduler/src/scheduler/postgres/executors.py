@@ -7,16 +7,18 @@ run.
 import datetime
 from collections.abc import Collection, Mapping
 
+from scheduler.errors import StaleHello
 from scheduler.postgres.database import Queries
 from scheduler.postgres.running import COLUMNS, running_jobs
 from scheduler.records import AttemptId, ExecutorInfo, Registration, RunningJob
 
 _REGISTER = """
-INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, session, connect_time, last_seen)
-VALUES ($1, $2, $3, $4, $5, 1, now(), now())
+INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, dial, session, connect_time, last_seen)
+VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now())
 ON CONFLICT (executor_id) DO UPDATE
-SET host = excluded.host, version = excluded.version, capacity = excluded.capacity, lanes = excluded.lanes,
+SET host = excluded.host, version = excluded.version, capacity = excluded.capacity, lanes = excluded.lanes, dial = excluded.dial,
     session = e.session + 1, connect_time = now(), last_seen = now()
+WHERE e.dial <= excluded.dial
 RETURNING session
 """
 
@@ -82,14 +84,17 @@ class Executors(Queries):
 
     async def register(self, executor: ExecutorInfo, held: Collection[AttemptId]) -> Registration:
         async with self._database.reserved() as connection, connection.transaction():
-            session: int = await connection.fetchval(
+            session: int | None = await connection.fetchval(
                 _REGISTER,
                 executor.executor_id,
                 executor.host,
                 executor.version,
                 executor.capacity,
                 list(executor.lanes),
+                executor.dial,
             )
+            if session is None:
+                raise StaleHello(executor.executor_id)
             job_ids = [attempt.job_id for attempt in held]
             await connection.execute("SELECT lock_held($1::uuid[])", job_ids)
             kept = await connection.fetch(

@@ -211,6 +211,8 @@ executors = Table(
     Column("capacity", Integer, nullable=False),
     Column("lanes", ARRAY(Text), nullable=False),
     Column("session", BigInteger, nullable=False),
+    # Of the hello that began the session; rises with every dial of a boot.
+    Column("dial", BigInteger, nullable=False, server_default=text("0")),
     # Sessions up to this one are lost.
     Column("lost_session", BigInteger, nullable=False, server_default=text("0")),
     _time("connect_time"),

@@ -52,6 +52,7 @@ def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
         version=_text(message.version)[:_MAX_NAME],
         capacity=message.capacity,
         lanes=tuple(message.lanes),
+        dial=message.dial,
     )
     return info, _attempt_ids(message.held)
 
