@@ -43,11 +43,12 @@ BEGIN
             WITH gone AS (
                 DELETE FROM queue q WHERE q.leader = v_ended.id RETURNING q.job_id, q.step, q.retry_count
             )
-            INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time, output_json,
-                error_kind, error_message, error_retryable)
+            -- The output is read through cached_from: thousands may follow, and a copy for each would take too long.
+            INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time, error_kind,
+                error_message, error_retryable)
             SELECT g.job_id, r.state, g.step, 0, g.retry_count,
-                CASE WHEN r.state = 4 THEN coalesce(r.cached_from, r.job_id) END, r.finish_time, r.output_json,
-                r.error_kind, r.error_message, r.error_retryable
+                CASE WHEN r.state = 4 THEN coalesce(r.cached_from, r.job_id) END, r.finish_time, r.error_kind,
+                r.error_message, r.error_retryable
             FROM gone g CROSS JOIN results r WHERE r.job_id = v_ended.id
             RETURNING job_id;
         ELSE

@@ -6,10 +6,9 @@ a status or an ending that no row names falls to the last row of its kind.
 
 import datetime
 import email.utils
-import zoneinfo
 from dataclasses import dataclass
 
-from policies import provider_error
+from policies import provider_error, quota
 from policies.provider_error import ProviderError
 
 MAX_RETRY_SECONDS = 30 * 86_400.0
@@ -17,7 +16,6 @@ MAX_RETRY_SECONDS = 30 * 86_400.0
 
 _TOO_MANY_REQUESTS = 429
 _PER_DAY = "PerDay"
-_QUOTA_ZONE = "America/Los_Angeles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,18 +179,9 @@ def of_answer(*, block_reason: str, finish_reason: str, has_text: bool) -> Fails
 def _retry_seconds(error: ProviderError, header: str | None, now: datetime.datetime) -> float | None:
     if error.status == _TOO_MANY_REQUESTS and any(_PER_DAY in quota_id for quota_id in error.quota_ids):
         # What the provider itself says of such a limit, as "18s", is the time of another one.
-        return _seconds_to_new_day(now)
+        return (quota.end_of_day(now) - now).total_seconds()
     seconds = provider_error.longest(error.retry_seconds, _header_seconds(header, now))
     return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_SECONDS)
-
-
-def _seconds_to_new_day(now: datetime.datetime) -> float:
-    """Return the time to the next midnight in California (https://ai.google.dev/gemini-api/docs/rate-limits)."""
-    zone = zoneinfo.ZoneInfo(_QUOTA_ZONE)
-    tomorrow = now.astimezone(zone).date() + datetime.timedelta(days=1)
-    midnight = datetime.datetime.combine(tomorrow, datetime.time(), tzinfo=zone)
-    # In UTC, because a difference inside one zone ignores that its clocks change.
-    return (midnight.astimezone(datetime.UTC) - now).total_seconds()
 
 
 def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:

@@ -18,8 +18,9 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
     coalesce(q.step, r.step) AS step, coalesce(q.attempt, r.attempt) AS attempt,
     coalesce(q.retry_count, r.retry_count) AS retry_count, q.stage, q.stage_time,
     coalesce(q.start_time, r.start_time) AS start_time, r.finish_time, q.due_time,
-    coalesce(q.executor_id, r.executor_id) AS executor_id, r.output_json, r.error_kind, r.error_message,
-    r.error_retryable, r.cached_from, a.model_version, a.usage, a.stage_seconds, q.leader, j.retried_from,
+    coalesce(q.executor_id, r.executor_id) AS executor_id, r.error_kind, r.error_message, r.error_retryable,
+    coalesce(r.output_json, (SELECT o.output_json FROM results o WHERE o.job_id = r.cached_from)) AS output_json,
+    r.cached_from, a.model_version, a.usage, a.stage_seconds, q.leader, j.retried_from,
     (SELECT sum(cost_usd) FROM attempts s WHERE s.job_id = r.job_id) AS cost_usd
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id

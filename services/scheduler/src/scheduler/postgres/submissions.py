@@ -29,8 +29,8 @@ WITH new AS MATERIALIZED (
     INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec, retried_from)
     SELECT job_id, $2, user_id, create_time, traceparent, labels, spec, retried_from FROM new
 ), answered AS (
-    INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time, output_json)
-    SELECT n.job_id, r.state, 1, 0, 0, coalesce(r.cached_from, r.job_id), n.create_time, r.output_json
+    INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time)
+    SELECT n.job_id, r.state, 1, 0, 0, coalesce(r.cached_from, r.job_id), n.create_time
     FROM new n JOIN results r ON r.job_id = n.result
 )
 INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
