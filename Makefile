@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
+# Each of the many processes that tests start would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := libs/policies libs/runtime libs/visionjobs libs/devkit migrations services/scheduler services/executor
 OWN := visionjobs visionjobs-policies visionjobs-runtime visionjobs-devkit visionjobs-scheduler visionjobs-executor visionjobs-migrations visionjobs-workspace
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(foreach p,$(OWN),--no-emit-package $(p))
@@ -25,11 +27,15 @@ setup: .venv/.ready ## Install everything into .venv.
 demo: setup ## Run the main job on this machine: embedded Postgres, scheduler, two executors, emulator or real Gemini.
 	@$(BIN)/python -m devkit.demo
 
+# A worker for each core, but not so many that they disturb each other's clocks. By modules, because tests of one share
+# what is slow to start.
+PYTEST := env -u GEMINI_API_KEY -u GOOGLE_API_KEY -u DEEPSEEK_API_KEY $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: setup ## Run the test suite: real Postgres, real gRPC, real processes.
-	@env -u GEMINI_API_KEY -u GOOGLE_API_KEY -u DEEPSEEK_API_KEY $(BIN)/pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: setup ## Run the test suite with the slow tests.
-	@env -u GEMINI_API_KEY -u GOOGLE_API_KEY -u DEEPSEEK_API_KEY $(BIN)/pytest
+	@$(PYTEST)
 
 check: setup ## Run every linter: ruff, mypy, import-linter, buf, drift of generated code, Compose and Docker files.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/check.sh
@@ -54,7 +60,7 @@ FIRST ?= 0
 simulate: setup ## Simulate histories under a virtual clock: make simulate SEEDS=n [FIRST=seed].
 	@$(BIN)/python tests/simulation --seeds $(SEEDS) --first $(FIRST)
 
-bench: setup ## Measure drain, latency and occupancy on this machine.
+bench: setup ## Measure drain, latency, occupancy and overload on this machine.
 	@$(BIN)/python -m bench
 
 clean: ## Remove the environment and every cache.

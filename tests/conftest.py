@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import pytest
@@ -13,6 +14,19 @@ from scheduler.postgres import migrate
 
 _TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)
+
+# Where tests take longest: begun first, so that at the end only short ones are left to share.
+_LONG_FIRST = ("simulation", "e2e", "scheduler", "executor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests first; the workers of pytest-xdist take one module after the other."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    area = item.path.parent.name
+    return _LONG_FIRST.index(area) if area in _LONG_FIRST else len(_LONG_FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +43,14 @@ async def migrated_template(postgres_server: EmbeddedPostgres) -> str:
     return _TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def migrated_database(
+    postgres_server: EmbeddedPostgres, migrated_template: str
+) -> Callable[[], AbstractAsyncContextManager[str]]:
+    """Return what makes a migrated database while its block runs, and gives its URL."""
+    return lambda: _database(postgres_server, migrated_template)
+
+
 @pytest.fixture
 async def empty_database_url(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database of the test's own, without a table."""
@@ -37,9 +59,9 @@ async def empty_database_url(postgres_server: EmbeddedPostgres) -> AsyncIterator
 
 
 @pytest.fixture
-async def database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
+async def database_url(migrated_database: Callable[[], AbstractAsyncContextManager[str]]) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
-    async with _database(postgres_server, migrated_template) as url:
+    async with migrated_database() as url:
         yield url
 
 

@@ -12,7 +12,7 @@ from scheduler.memory_row import JobRow
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A method that is replaced by one that lacks something; one of so many histories shows it."""
+    """A method that is replaced by one that lacks something; one of so many histories on the brink shows it."""
 
     owner: type
     method: str
@@ -48,7 +48,7 @@ def _gives_back_in_any_session(row: JobRow, back: Any, now: Any) -> bool:
 
 
 BUGS = {
-    "no fence": Bug(JobRow, "runs", _runs_whatever_attempt, caught_within=60),
-    "no self-lease": Bug(Lease, "holds", _always_holds, caught_within=250),
-    "rescue without compare-and-set": Bug(JobRow, "give_back", _gives_back_in_any_session, caught_within=150),
+    "no fence": Bug(JobRow, "runs", _runs_whatever_attempt, caught_within=20),
+    "no self-lease": Bug(Lease, "holds", _always_holds, caught_within=200),
+    "rescue without compare-and-set": Bug(JobRow, "give_back", _gives_back_in_any_session, caught_within=125),
 }

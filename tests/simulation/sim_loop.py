@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import datetime
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -49,12 +50,26 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.kill_at: dict[int, Callable[[], None]] = {}
         # Whose step runs, or is about to.
         self.stepping: Machine | None = None
+        # With the order in which they were set: as pairs they compare at the speed of C, and equal times keep their order.
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timer_numbers = itertools.count()
         self._all_tasks: set[asyncio.Task[Any]] = set()
         self.set_task_factory(self._make_task)  # type: ignore[arg-type]
         self.set_exception_handler(lambda _, context: self.failures.append(context))
 
     def time(self) -> float:
         return self.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
 
     def start(self, machine: Machine, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run work on a machine."""
@@ -103,17 +118,15 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0].cancelled():
-            heapq.heappop(timers)._scheduled = False  # type: ignore[attr-defined]
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
         if not ready:
             if not timers:
                 raise StandsStill
-            self.now = max(self.now, timers[0].when())
-        while timers and (timers[0].cancelled() or timers[0].when() <= self.now):
-            timer = heapq.heappop(timers)
-            timer._scheduled = False  # type: ignore[attr-defined]
-            ready.append(timer)
+            self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle.cancelled():

@@ -40,11 +40,19 @@ FAULTS = (
 
 def plan_of(draws: random.Random) -> Plan:
     """Draw a plan: many are calm in some respect, so that what they do provoke is not drowned."""
-    return _on_the_brink(draws) if draws.random() < 0.25 else _mixed(draws)
+    return _on_the_brink(draws) if _draws_the_brink(draws) else _mixed(draws)
+
+
+def is_on_the_brink(seed: int) -> bool:
+    """Return whether executors are cut off for about as long as schedulers are patient, again and again."""
+    return _draws_the_brink(random.Random(seed))
+
+
+def _draws_the_brink(draws: random.Random) -> bool:
+    return draws.random() < 0.25
 
 
 def _on_the_brink(draws: random.Random) -> Plan:
-    """Draw a history in which executors are cut off for about as long as schedulers are patient, again and again."""
     return Plan(
         executors=draws.randint(2, 4),
         capacity=draws.randint(1, 3),
