@@ -58,11 +58,11 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """Not set."""
     ROLE_CLIENT: _Role.ValueType  # 1
-    """VisionJobService, for its own jobs."""
+    """VisionJobService, for its client's jobs."""
     ROLE_EXECUTOR: _Role.ValueType  # 2
     """ExecutorService."""
     ROLE_ADMIN: _Role.ValueType  # 3
-    """Everything."""
+    """AdminService, and VisionJobService for its client's jobs."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key may do."""
@@ -70,11 +70,11 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set."""
 ROLE_CLIENT: Role.ValueType  # 1
-"""VisionJobService, for its own jobs."""
+"""VisionJobService, for its client's jobs."""
 ROLE_EXECUTOR: Role.ValueType  # 2
 """ExecutorService."""
 ROLE_ADMIN: Role.ValueType  # 3
-"""Everything."""
+"""AdminService, and VisionJobService for its client's jobs."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
@@ -847,19 +847,33 @@ class PurgeUserResponse(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    CANCELLED_JOBS_FIELD_NUMBER: _builtins.int
+    KEPT_IMAGES_FIELD_NUMBER: _builtins.int
     jobs: _builtins.int
-    """Jobs whose content is gone."""
+    """Jobs whose prompt, schema, labels and messages are gone."""
     images: _builtins.int
     """Images that are gone."""
+    results: _builtins.int
+    """Results that are gone."""
+    cancelled_jobs: _builtins.int
+    """Jobs that were not final, and were cancelled."""
+    kept_images: _builtins.int
+    """Images that stay, because unfinished jobs of other users of the client need them, or because somebody sent or named
+    them meanwhile.
+    """
     def __init__(
         self,
         *,
         jobs: _builtins.int = ...,
         images: _builtins.int = ...,
+        results: _builtins.int = ...,
+        cancelled_jobs: _builtins.int = ...,
+        kept_images: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "jobs", b"jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_jobs", b"cancelled_jobs", "images", b"images", "jobs", b"jobs", "kept_images", b"kept_images", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -878,6 +892,9 @@ class Key(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USED_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    SUBMISSIONS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_JOBS_FIELD_NUMBER: _builtins.int
+    OLD_SECRET_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Names it."""
     client_id: _builtins.str
@@ -885,18 +902,26 @@ class Key(_message.Message):
     role: Global___Role.ValueType
     """What it may do."""
     max_priority: _builtins.int
-    """The most urgent priority it may ask for; 0 means any."""
+    """The most urgent priority it may ask for, 1 to 3; 0 means any."""
+    submissions_per_second: _builtins.float
+    """Jobs that the client may submit in a second on average; 0 means what the scheduler's setting says."""
+    max_queued_jobs: _builtins.int
+    """Jobs of the client that may wait or run at a time; 0 means what the scheduler's setting says."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
     @_builtins.property
     def last_used_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last used."""
+        """When it was last used, within a minute."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was, or will be, revoked."""
+        """When it was revoked."""
+
+    @_builtins.property
+    def old_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the secret before the last rotation works, too."""
 
     def __init__(
         self,
@@ -908,10 +933,13 @@ class Key(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         last_used_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        submissions_per_second: _builtins.float = ...,
+        max_queued_jobs: _builtins.int = ...,
+        old_secret_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_used_time", b"last_used_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_used_time", b"last_used_time", "old_secret_expire_time", b"old_secret_expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "create_time", b"create_time", "key_id", b"key_id", "last_used_time", b"last_used_time", "max_priority", b"max_priority", "revoke_time", b"revoke_time", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "create_time", b"create_time", "key_id", b"key_id", "last_used_time", b"last_used_time", "max_priority", b"max_priority", "max_queued_jobs", b"max_queued_jobs", "old_secret_expire_time", b"old_secret_expire_time", "revoke_time", b"revoke_time", "role", b"role", "submissions_per_second", b"submissions_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -926,22 +954,30 @@ class CreateKeyRequest(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
+    SUBMISSIONS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_JOBS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
-    """REQUIRED."""
+    """REQUIRED. 1 to 63 letters, digits, "-", "_" and "."; begins with a letter or digit."""
     role: Global___Role.ValueType
     """REQUIRED."""
     max_priority: _builtins.int
     """As Key.max_priority."""
+    submissions_per_second: _builtins.float
+    """As Key.submissions_per_second."""
+    max_queued_jobs: _builtins.int
+    """As Key.max_queued_jobs."""
     def __init__(
         self,
         *,
         client_id: _builtins.str = ...,
         role: Global___Role.ValueType = ...,
         max_priority: _builtins.int = ...,
+        submissions_per_second: _builtins.float = ...,
+        max_queued_jobs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "max_priority", b"max_priority", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "max_priority", b"max_priority", "max_queued_jobs", b"max_queued_jobs", "role", b"role", "submissions_per_second", b"submissions_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -956,7 +992,7 @@ class CreateKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """What callers send; shown only here."""
+    """What callers send as `authorization: Bearer …`; shown only here."""
     @_builtins.property
     def key(self) -> Global___Key:
         """The key."""
@@ -1028,7 +1064,7 @@ class RotateKeyRequest(_message.Message):
     """REQUIRED."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """How long the old secret works. Unset means 1 h."""
+        """How long the old secret works, at most 7 days. Unset means 1 h."""
 
     def __init__(
         self,
@@ -1117,3 +1153,105 @@ class RevokeKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeKeyResponse: _TypeAlias = RevokeKeyResponse  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    """One change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    REQUEST_JSON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    audit_id: _builtins.int
+    """Rises with time."""
+    key_id: _builtins.str
+    """Whose key asked; empty while there are no keys, and for commands on the scheduler's machine."""
+    client_id: _builtins.str
+    """The client of that key; "anonymous" while there are no keys, "local" for commands on the scheduler's machine."""
+    method: _builtins.str
+    """The full name of the call, or the command."""
+    request_json: _builtins.str
+    """The request as JSON."""
+    outcome: _builtins.str
+    """How it ended: OK, or the name of a status code. Empty: not yet, or the scheduler died first."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        audit_id: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        key_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        method: _builtins.str = ...,
+        request_json: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_id", b"audit_id", "client_id", b"client_id", "create_time", b"create_time", "key_id", b"key_id", "method", b"method", "outcome", b"outcome", "request_json", b"request_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesRequest(_message.Message):
+    """Asks for a page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most; 0 means 50, more than 1,000 is lowered to it."""
+    page_token: _builtins.str
+    """The next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesRequest: _TypeAlias = ListAuditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last one."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesResponse: _TypeAlias = ListAuditEntriesResponse  # noqa: Y015

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     def __init__(self, channel):
@@ -67,12 +68,43 @@ class AdminServiceStub:
                 request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingRequest.SerializeToString,
                 response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingResponse.FromString,
                 _registered_method=True)
+        self.PurgeUser = channel.unary_unary(
+                '/visionjobs.v1.AdminService/PurgeUser',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserResponse.FromString,
+                _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/visionjobs.v1.AdminService/CreateKey',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/visionjobs.v1.AdminService/ListKeys',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/visionjobs.v1.AdminService/RotateKey',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/visionjobs.v1.AdminService/RevokeKey',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/visionjobs.v1.AdminService/ListAuditEntries',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     def ListLanes(self, request, context):
@@ -117,6 +149,50 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeUser(self, request, context):
+        """Removes the prompts, images and results of a user for good. Jobs of that user that are not final are CANCELLED
+        first, running calls are stopped. The jobs themselves stay, with their states, times and costs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Makes a key. As soon as there is one, every call needs a key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Returns all keys, also revoked ones, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Gives a key a new secret. NOT_FOUND if there is no such key, FAILED_PRECONDITION if it is revoked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Ends a key, and its running calls, within five seconds on every scheduler. Revoking a revoked key changes nothing.
+        FAILED_PRECONDITION for the last admin key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEntries(self, request, context):
+        """Returns what was changed, by whom and when, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +226,36 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingRequest.FromString,
                     response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingResponse.SerializeToString,
             ),
+            'PurgeUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeUser,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListKeysRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'visionjobs.v1.AdminService', rpc_method_handlers)
@@ -159,9 +265,10 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     @staticmethod
@@ -316,6 +423,168 @@ class AdminService:
             '/visionjobs.v1.AdminService/SetAccepting',
             visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingRequest.SerializeToString,
             visionjobs_dot_v1_dot_admin__service__pb2.SetAcceptingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/PurgeUser',
+            visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.PurgeUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/CreateKey',
+            visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/ListKeys',
+            visionjobs_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/RotateKey',
+            visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/RevokeKey',
+            visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/ListAuditEntries',
+            visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

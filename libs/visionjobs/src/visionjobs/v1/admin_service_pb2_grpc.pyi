@@ -27,9 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     @_typing.overload
@@ -48,12 +49,29 @@ class AdminServiceStub:
     """Closes a circuit breaker now, and forgets the failures that it counted."""
     SetAccepting: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAcceptingRequest, _admin_service_pb2.SetAcceptingResponse]
     """Says whether submissions are taken; without it they are."""
+    PurgeUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PurgeUserRequest, _admin_service_pb2.PurgeUserResponse]
+    """Removes the prompts, images and results of a user for good. Jobs of that user that are not final are CANCELLED
+    first, running calls are stopped. The jobs themselves stay, with their states, times and costs.
+    """
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]
+    """Makes a key. As soon as there is one, every call needs a key."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
+    """Returns all keys, also revoked ones, without their secrets."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]
+    """Gives a key a new secret. NOT_FOUND if there is no such key, FAILED_PRECONDITION if it is revoked."""
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]
+    """Ends a key, and its running calls, within five seconds on every scheduler. Revoking a revoked key changes nothing.
+    FAILED_PRECONDITION for the last admin key.
+    """
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]
+    """Returns what was changed, by whom and when, newest first."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -69,11 +87,28 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Closes a circuit breaker now, and forgets the failures that it counted."""
     SetAccepting: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAcceptingRequest, _admin_service_pb2.SetAcceptingResponse]  # type: ignore[assignment]
     """Says whether submissions are taken; without it they are."""
+    PurgeUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PurgeUserRequest, _admin_service_pb2.PurgeUserResponse]  # type: ignore[assignment]
+    """Removes the prompts, images and results of a user for good. Jobs of that user that are not final are CANCELLED
+    first, running calls are stopped. The jobs themselves stay, with their states, times and costs.
+    """
+    CreateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes a key. As soon as there is one, every call needs a key."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Returns all keys, also revoked ones, without their secrets."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Gives a key a new secret. NOT_FOUND if there is no such key, FAILED_PRECONDITION if it is revoked."""
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Ends a key, and its running calls, within five seconds on every scheduler. Revoking a revoked key changes nothing.
+    FAILED_PRECONDITION for the last admin key.
+    """
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """Returns what was changed, by whom and when, newest first."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Looks after lanes and submissions. Messages without a call here stand so that their numbers are settled.
+    """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
 
-    Changes hold for the whole fleet: at once on the scheduler that was asked, within a second on the others.
+    Only keys with ROLE_ADMIN may call it. Changes hold for the whole fleet: at once on the scheduler that was asked,
+    within a second on the others, keys within five. Every change is an audit entry, written before it is made.
     """
 
     @_abc_1.abstractmethod
@@ -123,5 +158,57 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetAcceptingResponse, _abc.Awaitable[_admin_service_pb2.SetAcceptingResponse]]:
         """Says whether submissions are taken; without it they are."""
+
+    @_abc_1.abstractmethod
+    def PurgeUser(
+        self,
+        request: _admin_service_pb2.PurgeUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PurgeUserResponse, _abc.Awaitable[_admin_service_pb2.PurgeUserResponse]]:
+        """Removes the prompts, images and results of a user for good. Jobs of that user that are not final are CANCELLED
+        first, running calls are stopped. The jobs themselves stay, with their states, times and costs.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _admin_service_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateKeyResponse]]:
+        """Makes a key. As soon as there is one, every call needs a key."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _admin_service_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListKeysResponse, _abc.Awaitable[_admin_service_pb2.ListKeysResponse]]:
+        """Returns all keys, also revoked ones, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _admin_service_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RotateKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateKeyResponse]]:
+        """Gives a key a new secret. NOT_FOUND if there is no such key, FAILED_PRECONDITION if it is revoked."""
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _admin_service_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeKeyResponse]]:
+        """Ends a key, and its running calls, within five seconds on every scheduler. Revoking a revoked key changes nothing.
+        FAILED_PRECONDITION for the last admin key.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _admin_service_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEntriesResponse]]:
+        """Returns what was changed, by whom and when, newest first."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -732,6 +732,7 @@ class Job(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     RETRIED_FROM_FIELD_NUMBER: _builtins.int
     STAGE_START_TIME_FIELD_NUMBER: _builtins.int
+    PURGED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """A UUIDv7 in its canonical text form."""
     client_id: _builtins.str
@@ -752,6 +753,8 @@ class Job(_message.Message):
     """The 32 hex digits of its OpenTelemetry trace."""
     retried_from: _builtins.str
     """The job that this one retries."""
+    purged: _builtins.bool
+    """Its prompt, schema, labels, images and results were removed for good; states, times and costs were not."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What was handed over; image bytes are replaced by their sha256."""
@@ -815,10 +818,11 @@ class Job(_message.Message):
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         retried_from: _builtins.str = ...,
         stage_start_time: _timestamp_pb2.Timestamp | None = ...,
+        purged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "next_attempt_time", b"next_attempt_time", "result", b"result", "spec", b"spec", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "client_id", b"client_id", "create_time", b"create_time", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "job_id", b"job_id", "next_attempt_time", b"next_attempt_time", "result", b"result", "retried_from", b"retried_from", "retry_count", b"retry_count", "spec", b"spec", "stage", b"stage", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "state", b"state", "step", b"step", "trace_id", b"trace_id", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "client_id", b"client_id", "create_time", b"create_time", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "job_id", b"job_id", "next_attempt_time", b"next_attempt_time", "purged", b"purged", "result", b"result", "retried_from", b"retried_from", "retry_count", b"retry_count", "spec", b"spec", "stage", b"stage", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "state", b"state", "step", b"step", "trace_id", b"trace_id", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

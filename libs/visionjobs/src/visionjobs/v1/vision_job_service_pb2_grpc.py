@@ -99,6 +99,11 @@ class VisionJobServiceStub:
                 request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.SerializeToString,
                 response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.FromString,
                 _registered_method=True)
+        self.CreateJobLink = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/CreateJobLink',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.FromString,
+                _registered_method=True)
 
 
 class VisionJobServiceServicer:
@@ -195,6 +200,14 @@ class VisionJobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateJobLink(self, request, context):
+        """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
+        such job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VisionJobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +270,11 @@ def add_VisionJobServiceServicer_to_server(servicer, server):
                     servicer.RetryJobs,
                     request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.FromString,
                     response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.SerializeToString,
+            ),
+            'CreateJobLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateJobLink,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -588,6 +606,33 @@ class VisionJobService:
             '/visionjobs.v1.VisionJobService/RetryJobs',
             visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsRequest.SerializeToString,
             visionjobs_dot_v1_dot_vision__job__service__pb2.RetryJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateJobLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/CreateJobLink',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class VisionJobServiceStub:
     """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
     first, with dry_run.
     """
+    CreateJobLink: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.CreateJobLinkRequest, _vision_job_service_pb2.CreateJobLinkResponse]
+    """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
+    such job.
+    """
 
 @_typing.type_check_only
 class VisionJobServiceAsyncStub(VisionJobServiceStub):
@@ -104,6 +108,10 @@ class VisionJobServiceAsyncStub(VisionJobServiceStub):
     RetryJobs: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.RetryJobsRequest, _vision_job_service_pb2.RetryJobsResponse]  # type: ignore[assignment]
     """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
     first, with dry_run.
+    """
+    CreateJobLink: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.CreateJobLinkRequest, _vision_job_service_pb2.CreateJobLinkResponse]  # type: ignore[assignment]
+    """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
+    such job.
     """
 
 class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -212,6 +220,16 @@ class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_vision_job_service_pb2.RetryJobsResponse, _abc.Awaitable[_vision_job_service_pb2.RetryJobsResponse]]:
         """Does many finished jobs again, each once a day at most; without states in the filter, those that FAILED. Count
         first, with dry_run.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateJobLink(
+        self,
+        request: _vision_job_service_pb2.CreateJobLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.CreateJobLinkResponse, _abc.Awaitable[_vision_job_service_pb2.CreateJobLinkResponse]]:
+        """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
+        such job.
         """
 
 def add_VisionJobServiceServicer_to_server(servicer: VisionJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
