@@ -15,7 +15,7 @@ from scheduler_in_process import SchedulerInProcess
 
 from devkit.programs import Program, logged, program
 from devkit.stack import clean_environment
-from runtime import serving
+from runtime.health_check import is_serving
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import job_pb2
 
@@ -92,7 +92,7 @@ async def test_a_job_is_done_and_a_stop_leaves_nothing_behind(
 ) -> None:
     async with executors.run() as executor:
         address = await executor.ready(logged("executor_started", "health_address"))
-        assert await serving.is_serving(address)
+        assert await is_serving(address)
         assign(scheduler)
         await scheduler.until(lambda: scheduler.outcomes)
         executor.interrupt(signal.SIGTERM)
@@ -116,7 +116,7 @@ async def test_a_call_under_way_is_finished_and_reported_before_the_end(
         executor.interrupt(signal.SIGTERM)
         await executor.ready(lambda line: line if "executor_stopping" in line else None)
         await scheduler.until(lambda: scheduler.heard[-1].HasField("heartbeat"))
-        assert not await serving.is_serving(address)
+        assert not await is_serving(address)
         provider.before_answer.set()
 
         assert await ended(executor) == 0

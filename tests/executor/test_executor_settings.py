@@ -21,7 +21,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ExecutorSetting
 
 
 def key_of(settings: ExecutorSettings) -> str | None:
-    return settings.api_key.get_secret_value() if settings.api_key else None
+    return settings.gemini_api_key.get_secret_value() if settings.gemini_api_key else None
 
 
 def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +82,18 @@ def test_the_spool_of_a_user_without_a_home_is_a_temporary_one(monkeypatch: pyte
     monkeypatch.setattr(Path, "home", no_home)
 
     assert "visionjobs-spool" in str(loaded(monkeypatch).spool_dir)
+
+
+def test_a_key_file_must_hold_a_key_at_start_but_not_for_a_health_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    with pytest.raises(SettingsError, match=r"EXECUTOR_API_KEY_FILE is wrong: .* cannot be read"):
+        loaded(monkeypatch, EXECUTOR_API_KEY_FILE=str(file))
+    file.write_text("\n")
+    with pytest.raises(SettingsError, match=r"EXECUTOR_API_KEY_FILE is wrong: .* holds no key"):
+        loaded(monkeypatch, EXECUTOR_API_KEY_FILE=str(file))
+    assert load(ExecutorSettings, files=False).api_key_file == file
+
+    file.write_text("vj_0_0\n")
+    assert loaded(monkeypatch, EXECUTOR_API_KEY_FILE=str(file)).read_api_key is not None

@@ -8,7 +8,8 @@ import pytest
 from executor_world import assignment
 
 from executor.ports import Credit, Hello, ImageRefused, ImageSourceAway, LinkBroken, Uplink
-from executor.rpc.addresses import Addresses
+from executor.rpc.access import Access
+from executor.rpc.addresses import Addresses, Target
 from executor.rpc.link import SchedulerConnection
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import executor_service_pb2_grpc
@@ -65,7 +66,7 @@ async def servicer() -> AsyncIterator[Servicer]:
 
 @pytest.fixture
 def connection(servicer: Servicer) -> SchedulerConnection:
-    return SchedulerConnection(Addresses([servicer.address]))  # type: ignore[attr-defined]
+    return SchedulerConnection(Addresses([servicer.address]), Access())  # type: ignore[attr-defined]
 
 
 async def test_both_sides_hear_each_other(connection: SchedulerConnection, servicer: Servicer) -> None:
@@ -106,7 +107,7 @@ async def test_a_stream_that_the_scheduler_ends_says_why(connection: SchedulerCo
 
 
 async def test_a_scheduler_that_is_not_there_breaks_the_link_at_once() -> None:
-    connection = SchedulerConnection(Addresses(["127.0.0.1:9"]))
+    connection = SchedulerConnection(Addresses(["127.0.0.1:9"]), Access())
 
     async with connection.dial(0) as link:
         with pytest.raises(LinkBroken, match="UNAVAILABLE"):
@@ -115,7 +116,7 @@ async def test_a_scheduler_that_is_not_there_breaks_the_link_at_once() -> None:
 
 async def test_a_scheduler_that_comes_back_is_connected_by_the_next_dial(servicer: Servicer) -> None:
     address: str = servicer.address  # type: ignore[attr-defined]
-    connection = SchedulerConnection(Addresses(["127.0.0.1:9", address]))
+    connection = SchedulerConnection(Addresses(["127.0.0.1:9", address]), Access())
     for turn, expected in ((0, False), (1, True), (2, False), (3, True)):
         assert await _connects(connection, turn) is expected
 
@@ -148,6 +149,7 @@ async def test_an_image_comes_over_the_streams_connection(connection: SchedulerC
         (grpc.StatusCode.NOT_FOUND, ImageRefused),
         (grpc.StatusCode.PERMISSION_DENIED, ImageRefused),
         (grpc.StatusCode.UNAVAILABLE, ImageSourceAway),
+        (grpc.StatusCode.UNAUTHENTICATED, ImageSourceAway),
         (grpc.StatusCode.INTERNAL, ImageSourceAway),
     ],
 )
@@ -195,7 +197,11 @@ async def test_without_a_stream_no_image_can_be_fetched(connection: SchedulerCon
 async def test_a_list_of_addresses_is_dialled_in_turn() -> None:
     addresses = Addresses(["a:1", "b:2"])
 
-    assert [await addresses.pick(turn) for turn in range(3)] == ["a:1", "b:2", "a:1"]
+    assert [await addresses.pick(turn) for turn in range(3)] == [
+        Target("a:1", "a"),
+        Target("b:2", "b"),
+        Target("a:1", "a"),
+    ]
 
 
 async def test_a_dns_name_stands_for_its_addresses() -> None:
@@ -203,19 +209,26 @@ async def test_a_dns_name_stands_for_its_addresses() -> None:
 
     picked = {await addresses.pick(turn) for turn in range(4)}
 
-    assert "b:2" in picked
-    assert picked - {"b:2"} <= {"ipv4:127.0.0.1:50051", "ipv6:[::1]:50051"}
+    assert Target("b:2", "b") in picked
+    resolved = picked - {Target("b:2", "b")}
+    assert {target.address for target in resolved} <= {"ipv4:127.0.0.1:50051", "ipv6:[::1]:50051"}
+    assert {target.host for target in resolved} == {"localhost"}
     assert len(picked) >= 2
 
 
 async def test_a_name_that_leads_nowhere_is_passed_over_while_others_lead_somewhere() -> None:
     addresses = Addresses(["dns:///nowhere.invalid:50051", "a:1", "dns:///never..invalid:50051", "b:2"])
 
-    assert [await addresses.pick(turn) for turn in range(3)] == ["a:1", "b:2", "a:1"]
+    assert [await addresses.pick(turn) for turn in range(3)] == [
+        Target("a:1", "a"),
+        Target("b:2", "b"),
+        Target("a:1", "a"),
+    ]
 
 
 async def test_names_that_all_lead_nowhere_break_the_link() -> None:
-    connection = SchedulerConnection(Addresses(["dns:///nowhere.invalid:50051", "dns:///never..invalid:50051"]))
+    addresses = Addresses(["dns:///nowhere.invalid:50051", "dns:///never..invalid:50051"])
+    connection = SchedulerConnection(addresses, Access())
 
     with pytest.raises(LinkBroken, match=r"nowhere\.invalid.* never\.\.invalid"):
         async with connection.dial(0):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -63,3 +65,22 @@ def test_a_program_with_wrong_settings_ends_with_a_sentence(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("The setting SHOP_SIZE is wrong:")
+
+
+class WithFile(ProgramSettings):
+    model_config = SettingsConfigDict(env_prefix="FILED_")
+    file: Path
+
+    def check_files(self) -> None:
+        if not self.file.exists():
+            raise SettingsError("FILED_FILE is missing.")
+
+
+def test_files_are_checked_for_programs_that_need_them_and_not_for_a_health_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FILED_FILE", str(tmp_path / "away"))
+
+    with pytest.raises(SettingsError, match="FILED_FILE is missing"):
+        load(WithFile)
+    assert load(WithFile, files=False).file == tmp_path / "away"

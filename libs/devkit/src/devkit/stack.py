@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devkit.certificates import CertificateFiles
 from devkit.embedded_postgres import EmbeddedPostgres
 from devkit.programs import Program, ProgramFailed, logged, program
 
@@ -30,7 +31,10 @@ class Options:
         emulate: Use the emulator even if there is a key.
         emulator_arguments: For `visionjobs-gemini-emulator`.
         environment: For schedulers and executors, on top of what they need.
-        postgres_settings: `name=value` settings of the server.
+        database_url: A migrated database; without one the system has a Postgres of its own.
+        postgres_settings: `name=value` settings of the server, if it has one of its own.
+        tls: Every program speaks by TLS, and asks the others for a certificate.
+        executor_key: What executors show to schedulers.
     """
 
     folder: Path
@@ -40,13 +44,37 @@ class Options:
     emulate: bool = False
     emulator_arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    database_url: str = ""
     postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    tls: "MutualTls | None" = None
+    executor_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MutualTls:
+    """Certificates for localhost and 127.0.0.1, and the file of the authority that has signed both."""
+
+    authority: Path
+    scheduler: CertificateFiles
+    executor: CertificateFiles
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "SCHEDULER_TLS_CERTIFICATE_FILE": str(self.scheduler.certificate),
+            "SCHEDULER_TLS_KEY_FILE": str(self.scheduler.key),
+            "SCHEDULER_TLS_CLIENT_CA_FILE": str(self.authority),
+            "EXECUTOR_TLS_CA_FILE": str(self.authority),
+            "EXECUTOR_TLS_CERTIFICATE_FILE": str(self.executor.certificate),
+            "EXECUTOR_TLS_KEY_FILE": str(self.executor.key),
+        }
 
 
 class Stack:
     """A running system.
 
     Attributes:
+        postgres: The server, if it has one of its own.
         provider: Who answers, in words for people.
         emulator_url: Where the emulator is, if it answers; then every answer is made up.
         executors: `start_executor` adds to them; one that ended stays.
@@ -56,10 +84,10 @@ class Stack:
         self,
         options: Options,
         exits: contextlib.AsyncExitStack,
-        postgres: EmbeddedPostgres,
+        postgres: EmbeddedPostgres | None,
     ) -> None:
         self.postgres = postgres
-        self.database_url = postgres.url(_DATABASE)
+        self.database_url = postgres.url(_DATABASE) if postgres else options.database_url
         self.provider = ""
         self.emulator_url: str | None = None
         self.emulator: Program | None = None
@@ -157,13 +185,21 @@ class Stack:
         first = number % len(addresses)
         return addresses[first:] + addresses[:first]
 
+    def _shared_environment(self) -> dict[str, str]:
+        tls, key = self._options.tls, self._options.executor_key
+        return {
+            **(tls.environment if tls else {}),
+            **({"EXECUTOR_API_KEY": key} if key else {}),
+            **self._options.environment,
+        }
+
     async def _start(self, command: str, environment: Mapping[str, str], *arguments: str, name: str) -> Program:
         log = self._options.folder / "logs" / f"{next(self._numbers):02}-{name.replace(' ', '-')}.log"
         return await self._exits.enter_async_context(
             program(
                 command,
                 *arguments,
-                environment={**clean_environment(), **self._options.environment, **environment},
+                environment={**clean_environment(), **self._shared_environment(), **environment},
                 log=log,
                 name=name,
             )
@@ -181,16 +217,22 @@ async def running(options: Options) -> AsyncIterator[Stack]:
     shutil.rmtree(options.folder, ignore_errors=True)
     (options.folder / "logs").mkdir(parents=True)
     async with contextlib.AsyncExitStack() as exits:
-        postgres = EmbeddedPostgres(data_dir=options.folder / "postgres", settings=options.postgres_settings)
-        await asyncio.to_thread(postgres.start)
-        exits.push_async_callback(asyncio.to_thread, postgres.stop)
-        await asyncio.to_thread(postgres.create_database, _DATABASE)
+        postgres = None if options.database_url else await _start_postgres(options, exits)
         stack = Stack(options, exits, postgres)
-        await asyncio.to_thread(_migrate, stack.database_url)
         await _start_together(stack, schedulers=options.schedulers, with_provider=options.executors > 0)
         for _ in range(options.executors):
             await stack.start_executor()
         yield stack
+
+
+async def _start_postgres(options: Options, exits: contextlib.AsyncExitStack) -> EmbeddedPostgres:
+    """Start a server with a migrated database."""
+    postgres = EmbeddedPostgres(data_dir=options.folder / "postgres", settings=options.postgres_settings)
+    await asyncio.to_thread(postgres.start)
+    exits.push_async_callback(asyncio.to_thread, postgres.stop)
+    await asyncio.to_thread(postgres.create_database, _DATABASE)
+    await asyncio.to_thread(_migrate, postgres.url(_DATABASE))
+    return postgres
 
 
 async def _start_together(stack: Stack, *, schedulers: int, with_provider: bool) -> None:

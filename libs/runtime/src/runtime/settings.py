@@ -16,6 +16,9 @@ class ProgramSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
+    def check_files(self) -> None:
+        """Make sure that the files named here can be used, for programs that are about to. Raises SettingsError."""
+
 
 class SettingsError(Exception):
     """The environment is not usable; the message is a sentence for the operator."""
@@ -24,8 +27,14 @@ class SettingsError(Exception):
 Settings = TypeVar("Settings", bound=ProgramSettings)
 
 
-def load(settings: type[Settings], environment: Mapping[str, str] | None = None) -> Settings:
+def load(settings: type[Settings], environment: Mapping[str, str] | None = None, *, files: bool = True) -> Settings:
     """Read the settings from the environment.
+
+    Args:
+        settings: Which.
+        environment: Instead of the process's own, for the names; the values are those of the process.
+        files: Whether the files that they name are needed. A health check needs none: a running program whose key file
+            is just being replaced is well.
 
     Raises:
         SettingsError: A value is wrong, or a variable with the prefix is unknown; the message names the variable.
@@ -37,24 +46,27 @@ def load(settings: type[Settings], environment: Mapping[str, str] | None = None)
     if unknown:
         raise SettingsError(_unknown_variable(unknown[0], names))
     try:
-        return settings()
+        loaded = settings()
     except ValidationError as error:
         raise SettingsError(_wrong_value(error, settings, prefix)) from None
+    if files:
+        loaded.check_files()
+    return loaded
 
 
-def load_or_exit(settings: type[Settings]) -> Settings:
+def load_or_exit(settings: type[Settings], *, files: bool = True) -> Settings:
     """As `load`, but end the program with the sentence and exit status 2."""
     try:
-        return load(settings)
+        return load(settings, files=files)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
 
 
 def _variable_names(settings: type[ProgramSettings], prefix: str) -> set[str]:
-    names = {f"{prefix}{field}".upper() for field in settings.model_fields}
-    for field in settings.model_fields.values():
-        alias = field.validation_alias
+    names = set()
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias or f"{prefix}{name}"
         choices = getattr(alias, "choices", [alias] if isinstance(alias, str) else [])
         names |= {str(choice).upper() for choice in choices}
     return names

@@ -10,8 +10,8 @@ Result = TypeVar("Result")
 
 
 @contextlib.asynccontextmanager
-async def task_group(expected: type[Exception]) -> AsyncIterator[asyncio.TaskGroup]:
-    """As asyncio.TaskGroup, but a failure of the expected kind leaves as itself, not in a group.
+async def task_group(*expected: type[Exception]) -> AsyncIterator[asyncio.TaskGroup]:
+    """As asyncio.TaskGroup, but a failure of an expected kind leaves as itself, not in a group.
 
     `except*` cannot do it: before Python 3.11.4 what it raises comes in a group of its own. Unexpected failures leave
     in their group.

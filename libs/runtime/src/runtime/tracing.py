@@ -18,9 +18,9 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace import Tracer as OtelTracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
 from runtime.randomness import Randomness
+from runtime.telemetry import TelemetrySettings
 
 Attributes = Mapping[str, str | int | float | bool | list[str]]
 
@@ -119,27 +119,21 @@ class Tracing:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
-class _TelemetrySettings(BaseSettings):
+class _TracesSettings(TelemetrySettings):
     """The standard variables that decide whether and how spans leave the process."""
 
-    sdk_disabled: bool = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
     traces_exporter: str = Field(default="", validation_alias="OTEL_TRACES_EXPORTER")
-    endpoint: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     traces_endpoint: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    protocol: str = Field(default="grpc", validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL")
     traces_protocol: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-    service_name: str = Field(default="", validation_alias="OTEL_SERVICE_NAME")
 
     @property
     def exports(self) -> bool:
-        if self.sdk_disabled or self.traces_exporter == "none":
-            return False
-        return bool(self.endpoint or self.traces_endpoint or self.traces_exporter == "otlp")
+        return self.exports_to(exporter=self.traces_exporter, endpoint=self.traces_endpoint)
 
 
 def configure(*, service_name: str, randomness: Randomness) -> Tracing:
     """Build the tracing that the `OTEL_*` variables ask for."""
-    settings = _TelemetrySettings()
+    settings = _TracesSettings()
     if not settings.exports:
         return Tracing(randomness=randomness)
     resource = Resource.create({SERVICE_NAME: settings.service_name or service_name})

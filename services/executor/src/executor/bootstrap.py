@@ -10,6 +10,7 @@ from typing import Any
 
 from executor.attempts import Attempts
 from executor.call_gate import CallGate
+from executor.doors import check_doors, client_tls, health_tls
 from executor.execute import Execute
 from executor.gemini.client import open_client
 from executor.images import LocalImages
@@ -18,6 +19,7 @@ from executor.ports import Dialer, Hello, ImageSource, ModelClient, Spool
 from executor.provider_key import ProviderKey
 from executor.receive import ConnectionListener, Receiver
 from executor.report import Reporter
+from executor.rpc.access import Access
 from executor.rpc.addresses import Addresses
 from executor.rpc.link import SchedulerConnection
 from executor.rpc.mapping import OutcomeMessages
@@ -27,10 +29,12 @@ from executor.spans import Spans
 from executor.spool.file_spool import open_spool
 from executor.spool.files import SpoolFiles
 from executor.validation import Validators
-from runtime import logs, tracing
+from runtime import logs, metrics, tracing
+from runtime.certificate_expiry import CertificateExpiry
 from runtime.clock import Clock, SystemClock
 from runtime.randomness import Randomness, SystemRandomness
 from runtime.serving import GrpcServer
+from runtime.tls import ServerTls
 
 _FLUSH_SECONDS = 10.0
 
@@ -41,11 +45,13 @@ async def serve(settings: ExecutorSettings, stop: asyncio.Event) -> None:
     """Run an executor that calls Gemini until `stop` is set, then stop it gracefully.
 
     Raises:
+        DoorsOpen: An address beyond this machine lacks a key or TLS.
+        UnusableFile: A certificate, a key or an authority cannot be used.
         OSError: The health address cannot be bound.
     """
-    assert settings.api_key is not None
+    assert settings.gemini_api_key is not None
     async with open_client(
-        api_key=settings.api_key.get_secret_value(),
+        api_key=settings.gemini_api_key.get_secret_value(),
         api_version=settings.gemini_api_version,
         base_url=settings.base_url,
         max_connections=settings.capacity,
@@ -58,12 +64,20 @@ async def serve_with(
     model: ModelClient, settings: ExecutorSettings, stop: asyncio.Event, *, provider: str = "another model client"
 ) -> None:
     """As `serve`, with any model client; `provider` names it for people."""
-    randomness = SystemRandomness()
+    check_doors(settings)
+    dialling, answering = client_tls(settings), health_tls(settings)
+    clock, randomness = SystemClock(), SystemRandomness()
+    meters = metrics.configure("visionjobs-executor")
+    # One of the two: they share the certificate.
+    tls = dialling or answering
+    expiry = CertificateExpiry(tls.files if tls else (), clock=clock)
+    expiry.register(meters.meter)
     tracer = tracing.configure(service_name="visionjobs-executor", randomness=randomness)
     boot = _boot_name(randomness)
     files = SpoolFiles(settings.spool_dir, boot=boot, attempt_id=OutcomeMessages().attempt_id)
-    connection = SchedulerConnection(Addresses(settings.scheduler_address))
-    health = _Health(settings.health_address)
+    access = Access(read_key=settings.read_api_key, tls=dialling)
+    connection = SchedulerConnection(Addresses(settings.scheduler_address), access)
+    health = _Health(settings.health_address, answering)
     try:
         async with open_spool(files) as spool, health.serving() as health_address:
             executor = Executor(
@@ -76,12 +90,13 @@ async def serve_with(
                 dialer=connection,
                 spool=spool,
                 spans=Spans(tracer, provider_url=settings.base_url),
-                clock=SystemClock(),
+                clock=clock,
                 randomness=randomness,
                 on_connected=health.set_connected,
             )
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(executor.run())
+                warning = tasks.create_task(expiry.run())
                 _log.info(
                     "executor_started",
                     executor_id=boot,
@@ -94,8 +109,10 @@ async def serve_with(
                 _log.info("executor_stopping")
                 await executor.stop()
                 running.cancel()
+                warning.cancel()
     finally:
         await asyncio.to_thread(tracer.shutdown)
+        await asyncio.to_thread(meters.shutdown)
     _log.info("executor_stopped")
 
 
@@ -207,8 +224,8 @@ class Executor:
 class _Health:
     """The health endpoint: serving while a scheduler is connected."""
 
-    def __init__(self, address: str) -> None:
-        self._server = GrpcServer(address=address, translate=lambda _: None)
+    def __init__(self, address: str, tls: ServerTls | None) -> None:
+        self._server = GrpcServer(address=address, translate=lambda _: None, tls=tls)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:

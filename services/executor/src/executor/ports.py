@@ -238,6 +238,18 @@ class LinkBroken(Exception):
     """The stream is over, or was never there; the message says why."""
 
 
+class LinkRefused(LinkBroken):
+    """The two are there and do not trust each other; to dial again at once would not help.
+
+    Attributes:
+        reason: UPPER_SNAKE; the same one each time for the same problem.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Link(Protocol):
     """One stream to a scheduler. One task sends, one receives."""
 

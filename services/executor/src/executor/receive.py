@@ -12,7 +12,7 @@ from executor.attempts import Attempts
 from executor.call_gate import CallGate
 from executor.heartbeats import Heartbeats
 from executor.outbox import Outbox
-from executor.ports import Dialer, Downlink, Hello, Link, LinkBroken, Uplink, Welcome
+from executor.ports import Dialer, Downlink, Hello, Link, LinkBroken, LinkRefused, Uplink, Welcome
 from executor.report import Reporter
 from executor.slots import Closed, Slots
 from runtime import logs
@@ -23,6 +23,7 @@ from runtime.tasks import task_group
 WELCOME_SECONDS = 2.0
 _REDIAL_BASE_SECONDS = 0.05
 _REDIAL_CAP_SECONDS = 0.5
+_REFUSED_CAP_SECONDS = 10.0
 _TURNS = 1_000_000
 
 _log = logs.get_logger(__name__)
@@ -63,6 +64,9 @@ class Receiver:
         self._on_connected = on_connected
         # Dials in a row that led to no welcome.
         self._failures = 0
+        # Why dials since the last welcome were refused, and whether the last one was.
+        self._refusals: set[str] = set()
+        self._refused = False
         # All of them; tells schedulers which of two hellos is the later one.
         self._dials = 0
 
@@ -80,7 +84,8 @@ class Receiver:
             except LinkBroken as broken:
                 self._note_broken(broken)
             turn += 1
-            await self._clock.sleep(redial_seconds(self._failures, draw=self._randomness.draw()))
+            pause = redial_seconds(self._failures, draw=self._randomness.draw(), refused=self._refused)
+            await self._clock.sleep(pause)
 
     async def _greet(self, link: Link) -> Welcome:
         self._dials += 1
@@ -94,6 +99,7 @@ class Receiver:
             raise LinkBroken(f"{link.address} answered without a welcome.")
         _log.info("scheduler_connected", address=link.address, session=first.welcome.session)
         self._failures = 0
+        self._refusals.clear()
         return first.welcome
 
     def _begin(self, welcome: Welcome, hello_sent_at: float) -> None:
@@ -156,19 +162,25 @@ class Receiver:
 
     def _note_broken(self, broken: LinkBroken) -> None:
         self._failures += 1
+        self._refused = isinstance(broken, LinkRefused)
         # The first failure of a row is news, the thousandth is not.
-        if self._failures == 1:
+        if isinstance(broken, LinkRefused) and broken.reason not in self._refusals:
+            self._refusals.add(broken.reason)
+            _log.error("scheduler_refused", reason=broken.reason, detail=str(broken))
+        elif self._failures == 1:
             _log.warning("scheduler_away", reason=str(broken))
         else:
             _log.debug("scheduler_still_away", reason=str(broken), failures=self._failures)
 
 
-def redial_seconds(failures: int, *, draw: float) -> float:
+def redial_seconds(failures: int, *, draw: float, refused: bool = False) -> float:
     """Return the pause before a dial: up to `min(50 ms · 2^failures, 0.5 s)`, at least half of it.
 
     Args:
         failures: Dials in a row that failed.
         draw: A random number in [0, 1).
+        refused: The last one was not let in, which people must mend: up to 10 s instead.
     """
-    ceiling = min(_REDIAL_BASE_SECONDS * 2.0 ** min(failures, 16), _REDIAL_CAP_SECONDS)
+    cap = _REFUSED_CAP_SECONDS if refused else _REDIAL_CAP_SECONDS
+    ceiling = min(_REDIAL_BASE_SECONDS * 2.0 ** min(failures, 16), cap)
     return ceiling * (0.5 + 0.5 * draw)

@@ -3,14 +3,16 @@
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from runtime.settings import ProgramSettings
+from runtime.secret_files import read_secret
+from runtime.settings import ProgramSettings, SettingsError
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -43,11 +45,23 @@ class ExecutorSettings(ProgramSettings):
     )
     drain_seconds: float = Field(300, ge=0, description="How long running calls may go on at a stop.")
     gemini_api_version: str = Field("v1beta", pattern=r"^v\d\w*$", description="Of the Gemini API.")
+    api_key: SecretStr | None = Field(None, description="The executor's own key, for schedulers.")
+    api_key_file: Path | None = Field(None, description="Holds the executor's key; read anew at each dial.")
+    tls: bool | None = Field(None, description="Dial by TLS; unset, any other EXECUTOR_TLS_ setting says yes.")
+    tls_ca_file: Path | None = Field(None, description="PEM, the roots to trust; unset, the system's.")
+    tls_certificate_file: Path | None = Field(
+        None, description="PEM, with its chain: for schedulers that ask for one, and of the health port."
+    )
+    tls_key_file: Path | None = Field(None, validate_default=True, description="PEM, of the certificate.")
+    insecure: bool = Field(default=False, description="Dial and serve beyond loopback without a key or without TLS.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
 
     # The provider's own names; GOOGLE_API_KEY wins, as in its SDK.
-    api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("GOOGLE_API_KEY", "GEMINI_API_KEY"))
+    gemini_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("GOOGLE_API_KEY", "GEMINI_API_KEY"))
     base_url: str = Field(DEFAULT_BASE_URL, validation_alias="GOOGLE_GEMINI_BASE_URL", pattern=r"^https?://.+")
+
+    # OpenSSL's own name for the roots to trust.
+    ssl_cert_file: Path | None = Field(None, validation_alias="SSL_CERT_FILE")
 
     @field_validator("scheduler_address", "lanes", mode="before")
     @classmethod
@@ -77,11 +91,68 @@ class ExecutorSettings(ProgramSettings):
         urlsplit(value).port  # noqa: B018 - see above
         return value
 
-    @field_validator("api_key")
+    @field_validator("gemini_api_key", "api_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not (key := value.get_secret_value().strip()):
             return None
-        if not (key.isascii() and key.isprintable()):
+        if not is_sendable(key):
             raise ValueError("it holds characters that cannot be sent")
         return SecretStr(key)
+
+    @field_validator("api_key_file")
+    @classmethod
+    def _holds_a_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        if info.data.get("api_key") is not None:
+            raise ValueError("EXECUTOR_API_KEY is set too; set one of them")
+        return value
+
+    @field_validator("tls_ca_file")
+    @classmethod
+    def _is_of_use(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("tls") is False:
+            raise ValueError("it is of no use while EXECUTOR_TLS is false")
+        return value
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _goes_with_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = info.data.get("tls_certificate_file")
+        if certificate is not None and value is None:
+            raise ValueError("it is needed beside EXECUTOR_TLS_CERTIFICATE_FILE")
+        if certificate is None and value is not None:
+            raise ValueError("it is of no use without EXECUTOR_TLS_CERTIFICATE_FILE")
+        return value
+
+    @property
+    def dials_by_tls(self) -> bool:
+        return self.tls if self.tls is not None else bool(self.tls_ca_file or self.tls_certificate_file)
+
+    @property
+    def read_api_key(self) -> Callable[[], str] | None:
+        """What reads the key for schedulers; None if there is none. It raises OSError."""
+        key, file = self.api_key, self.api_key_file
+        if file is not None:
+            return lambda: read_secret(file)
+        return None if key is None else key.get_secret_value
+
+    def check_files(self) -> None:
+        file = self.api_key_file
+        if file is None:
+            return
+        try:
+            key = read_secret(file)
+        except OSError as error:
+            reason = error.strerror or error
+            raise SettingsError(
+                f"The setting EXECUTOR_API_KEY_FILE is wrong: {file} cannot be read ({reason})."
+            ) from None
+        if not is_sendable(key):
+            raise SettingsError(f"The setting EXECUTOR_API_KEY_FILE is wrong: {file} holds no key.")
+
+
+def is_sendable(key: str) -> bool:
+    """Return whether a key can stand in a header."""
+    return key.isascii() and key.isprintable() and bool(key.strip())

@@ -10,12 +10,17 @@ import grpc
 
 from executor.ports import Downlink, ImageRefused, ImageSourceAway, Link, LinkBroken, Uplink
 from executor.rpc import mapping
+from executor.rpc.access import Access, Metadata
 from executor.rpc.addresses import Addresses
+from executor.rpc.endings import broken
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import executor_service_pb2_grpc
 
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 _FETCH_SECONDS = 60.0
+
+_NO_STATUS_YET = "Internal error from Core"
+_STATUS_SECONDS = 0.5
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
@@ -32,7 +37,6 @@ _REFUSALS = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNIMPLEMENTED,
 )
 
@@ -40,19 +44,23 @@ _REFUSALS = (
 class SchedulerConnection:
     """Implements ports.Dialer, and ports.ImageSource over the stream's connection. One stream at a time."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: Addresses, access: Access) -> None:
         self._addresses = addresses
+        self._access = access
         self._stub: executor_service_pb2_grpc.ExecutorServiceAsyncStub | None = None
+        # As the stream's.
+        self._metadata: Metadata = ()
 
     @contextlib.asynccontextmanager
     async def dial(self, turn: int) -> AsyncIterator[Link]:
-        address = await self._addresses.pick(turn)
-        async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        target = await self._addresses.pick(turn)
+        self._metadata = self._access.metadata()
+        async with self._access.channel(target, _OPTIONS) as channel:
             stub = executor_service_pb2_grpc.ExecutorServiceStub(channel)
-            call = stub.Work()
+            call = stub.Work(metadata=self._metadata)
             self._stub = stub
             try:
-                yield _GrpcLink(address, call)
+                yield _GrpcLink(target.address, call)
             finally:
                 self._stub = None
                 call.cancel()
@@ -62,7 +70,8 @@ class SchedulerConnection:
             raise ImageSourceAway("No scheduler is connected.")
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
-                return await _bytes(self._stub.FetchImage(pb.FetchImageRequest(sha256=sha256, job_id=job_id)))
+                request = pb.FetchImageRequest(sha256=sha256, job_id=job_id)
+                return await _bytes(self._stub.FetchImage(request, metadata=self._metadata))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
@@ -93,24 +102,33 @@ class _GrpcLink:
         for request in mapping.requests(message):
             try:
                 await self._call.write(request)
-            except grpc.aio.AioRpcError as error:
-                raise LinkBroken(_reason(error)) from None
-            except asyncio.InvalidStateError:
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The call ended meanwhile; the status tells why.
-                raise LinkBroken(await self._ending()) from None
+                raise await self._ending() from None
 
     async def receive(self) -> Downlink:
         try:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise LinkBroken(_reason(error)) from None
+            raise broken(error) from None
         if not isinstance(response, pb.WorkResponse):  # grpc.aio.EOF
-            raise LinkBroken(await self._ending())
+            raise await self._ending()
         return mapping.downlink(response)
 
-    async def _ending(self) -> str:
-        code, details = await self._call.code(), await self._call.details()
-        return f"{code.name}: {details or 'the scheduler ended the stream'}"
+    async def _ending(self) -> LinkBroken:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_SECONDS):
+                # A write that meets the end of its call puts this in the place of the status, until that is read.
+                while await self._call.details() == _NO_STATUS_YET:  # noqa: ASYNC110 - gRPC tells of no such event
+                    await asyncio.sleep(_STATUS_SECONDS / 100)
+        return broken(
+            grpc.aio.AioRpcError(
+                await self._call.code(),
+                await self._call.initial_metadata(),
+                await self._call.trailing_metadata(),
+                await self._call.details() or "the scheduler ended the stream",
+            )
+        )
 
 
 async def _bytes(parts: AsyncIterable[pb.FetchImageResponse]) -> bytes:
