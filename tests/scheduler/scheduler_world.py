@@ -22,6 +22,7 @@ from scheduler.complete import Completer
 from scheduler.dispatch import Dispatcher
 from scheduler.errors import StoreUnavailable
 from scheduler.fleet import Fleet
+from scheduler.forgetting import Forgetting
 from scheduler.health import LaneHealth
 from scheduler.image_cache import ImageCache
 from scheduler.job_ids import JobIds
@@ -30,6 +31,7 @@ from scheduler.lanes import Lane
 from scheduler.memory_store import MemoryStore
 from scheduler.operate import Operate
 from scheduler.permits import Permits
+from scheduler.purge import Purge
 from scheduler.read import Read
 from scheduler.recent import RecentJobs
 from scheduler.records import AttemptId
@@ -209,8 +211,11 @@ class World:
             wake=dispatcher.wake,
             expect_due=dispatcher.expect_due,
         )
-        self.read = read = Read(store=store, time=clock, board=board, recent=RecentJobs(clock=clock))
+        self.recent = recent = RecentJobs(clock=clock)
+        self.forgetting = Forgetting(store=store, recent=recent, images=self.images, signals=signals, clock=clock)
+        self.read = read = Read(store=store, time=clock, board=board, recent=recent)
         self.cancel = Cancel(store=store, read=read, stops=stops, hub=hub, wake=self.wake)
+        self.purge = Purge(store=store, cancel=self.cancel, forgetting=self.forgetting)
         self.again = Again(store=store, read=read, submit=submit)
         self.operate = Operate(store=store, time=clock, board=board, signals=signals, wake=self.wake)
 
@@ -232,7 +237,15 @@ class World:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run every loop of the scheduler."""
-        loops = (self.completer, self.dispatcher, self.permits, self.stages, self.stops, self.rescue)
+        loops = (
+            self.completer,
+            self.dispatcher,
+            self.permits,
+            self.stages,
+            self.stops,
+            self.rescue,
+            self.forgetting,
+        )
         async with looping(*(loop.run for loop in loops)):
             await settle()
             yield

@@ -25,6 +25,7 @@ _TIMES = {
     "idempotency_keys": ("create_time",),
     "lanes": ("breaker_open_until", "closed_until", "next_permit_time"),
     "queue": ("due_time", "expire_time", "rank_time", "stage_time"),
+    "submission_pace": ("next_time",),
 }
 
 

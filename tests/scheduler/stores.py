@@ -72,10 +72,11 @@ def new_job(
     dedup_key: bytes | None = None,
     **changes: Any,
 ) -> NewJob:
+    """Return a job that uses no image unless `images` are among the changes of its spec."""
     now = time.now()
     return NewJob(
         job_id=_ids.next(now),
-        spec=dataclasses.replace(SPEC, **changes),
+        spec=dataclasses.replace(SPEC, **({"images": ()} | changes)),
         request_id=request_id,
         spec_hash=spec_hash,
         create_time=now,

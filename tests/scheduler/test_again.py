@@ -3,7 +3,7 @@ import datetime
 import pytest
 from scheduler_peers import TRACEPARENT, dial, failed, submission
 from scheduler_world import World, looping
-from stores import CLIENT, submit
+from stores import CLIENT
 
 from devkit.virtual_time import in_virtual_time
 from scheduler.errors import (
@@ -126,9 +126,9 @@ async def test_a_job_that_has_not_ended_cannot_be_done_again() -> None:
 @in_virtual_time
 async def test_a_job_whose_images_are_gone_cannot_be_done_again() -> None:
     world = World()
-    # Its image was never stored.
-    [first] = await submit(world.store, world.clock)
+    first = await submitted(world)
     await end_all(world, 1)
+    world.store._images.clear()
 
     with pytest.raises(ImagesGone):
         await again(world, first)

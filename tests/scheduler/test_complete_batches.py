@@ -144,9 +144,11 @@ async def test_a_full_buffer_slows_the_stream_and_drops_nothing() -> None:
         waiting = tasks.create_task(executor.tell(unknown(MAX_BUFFERED)))
         await world.clock.sleep(10)
         assert not waiting.done()
+        assert world.completer.fill == 1
 
         world.store.away = False
         await executor.hear(OutcomeAck, MAX_BUFFERED + 2)
+        assert world.completer.fill == 0
 
 
 @in_virtual_time

@@ -32,7 +32,7 @@ async def test_small_images_go_along() -> None:
     world = World()
     executor = await dial(world, slots=1)
     await world.store.put_images(CLIENT, [NEW_IMAGE])
-    await submit(world.store, world.clock)
+    await insert(world.store, CLIENT, [new_job(world.clock, images=(IMAGE_REF,))])
     async with looping(world.dispatcher.run):
         [assignment] = await executor.hear(Assignment)
 
@@ -64,7 +64,7 @@ async def test_jobs_go_out_without_their_images_when_the_store_is_gone_after_the
     world = World()
     executor = await dial(world, slots=1)
     await world.store.put_images(CLIENT, [NEW_IMAGE])
-    await submit(world.store, world.clock)
+    await insert(world.store, CLIENT, [new_job(world.clock, images=(IMAGE_REF,))])
     world.store.before["get_images"] = fail_times(1)
     async with looping(world.dispatcher.run):
         [assignment] = await executor.hear(Assignment)

@@ -1,10 +1,26 @@
+import datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
+from stores import SPEC
 
 from policies.quota import Ask
-from scheduler.fleet import Credit, Fleet, HeartbeatEcho, Held, Outbox, OutcomeAck, Session, Withdraw
-from scheduler.records import AttemptId, ExecutorInfo, Slots
+from scheduler.fleet import (
+    MAX_UNSENT,
+    MAX_UNSENT_BYTES,
+    Assignment,
+    Credit,
+    Fleet,
+    HeartbeatEcho,
+    Held,
+    Outbox,
+    OutcomeAck,
+    Session,
+    Withdraw,
+)
+from scheduler.records import AttemptId, ClaimedJob, ExecutorInfo, Slots
 
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LANE = "gemini/gemini-3.8-flash"
 FIRST, SECOND = (
     AttemptId("01990000-0000-7000-8000-000000000000", 1),
@@ -183,3 +199,60 @@ def test_a_stream_that_begins_after_the_stop_is_ended_too() -> None:
     fleet.add(late)
 
     assert late.outbox.closed_because == "stopping"
+
+
+def assignment(image_bytes: int) -> Assignment:
+    job = ClaimedJob(
+        attempt_id=FIRST,
+        executor_id="e1",
+        session=1,
+        client_id="client",
+        lane=LANE,
+        rank=2,
+        seq=1,
+        step=1,
+        spec=SPEC,
+        retry_count=0,
+        permit_required=False,
+        traceparent="",
+        queued_time=NOW,
+        start_time=NOW,
+    )
+    return Assignment(job=job, images={"hash": bytes(image_bytes)}, traceparent="", start_within=None)
+
+
+async def test_an_executor_that_does_not_read_gets_no_more_work_than_it_can_be_waited_for() -> None:
+    member = session()
+    member.set_credit(Credit(1_000_000, 0))
+    sent = 0
+    while member.free_slots:
+        member.reserve(1)
+        member.outbox.put(assignment(1024 * 1024))
+        sent += 1
+
+    assert sent == MAX_UNSENT_BYTES // 1024**2 + 1
+    # What was taken is still on its way until more is asked for.
+    await member.outbox.take()
+    assert not member.free_slots
+    member.outbox.put(HeartbeatEcho(1))
+    await member.outbox.take()
+    assert member.free_slots
+
+
+async def test_an_executor_that_does_not_read_is_dropped_before_its_messages_fill_the_memory() -> None:
+    outbox = Outbox()
+    for number in range(MAX_UNSENT + 100):
+        outbox.put(HeartbeatEcho(number))
+
+    assert outbox.closed_because == "The executor does not read what it is sent."
+    assert await outbox.take() == []
+
+
+async def test_nothing_is_kept_for_a_stream_that_ends() -> None:
+    outbox = Outbox()
+    outbox.put(HeartbeatEcho(1))
+    outbox.close("The scheduler stops.")
+    outbox.put(HeartbeatEcho(2))
+
+    assert await outbox.take() == [HeartbeatEcho(1)]
+    assert await outbox.take() == []

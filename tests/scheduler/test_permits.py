@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 from scheduler_peers import Executor, dial, released, succeeded
 from scheduler_world import World, fail_times, looping, settle
-from stores import LANE, submit
+from stores import CLIENT, IMAGE_REF, LANE, NEW_IMAGE, insert, new_job, submit
 
 from devkit.virtual_time import EPOCH, freeze, in_virtual_time
 from policies import quota
@@ -285,7 +285,8 @@ async def test_what_a_call_did_not_use_lets_the_next_one_begin_at_once() -> None
     # A job is expected to use more than half of it.
     await world.set_lane(limits=Limits(input_tokens_per_minute=2_000))
     executor = await dial(world, slots=1)
-    await submit(world.store, world.clock, 2, 2)
+    await world.store.put_images(CLIENT, [NEW_IMAGE])
+    await insert(world.store, CLIENT, [new_job(world.clock, images=(IMAGE_REF,)) for _ in range(2)])
     async with looping(world.dispatcher.run, world.permits.run, world.completer.run):
         [first] = await executor.receive()
         await executor.say(ready=[first])

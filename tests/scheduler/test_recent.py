@@ -44,7 +44,7 @@ def attempt(outcome: AttemptOutcome) -> Attempt:
 @in_virtual_time
 async def test_a_job_that_ended_is_kept_for_its_client_alone() -> None:
     recent = RecentJobs(clock=VirtualClock())
-    recent.put(DONE)
+    recent.put(DONE, recent.generation)
 
     assert recent.get(CLIENT, DONE.job_id) == DONE
     assert recent.get("somebody else", DONE.job_id) is None
@@ -63,7 +63,7 @@ async def test_a_job_that_ended_is_kept_for_its_client_alone() -> None:
 async def test_a_job_that_may_change_is_not_kept(job: Job) -> None:
     recent = RecentJobs(clock=VirtualClock())
 
-    recent.put(job)
+    recent.put(job, recent.generation)
 
     assert recent.get(CLIENT, job.job_id) is None
 
@@ -72,7 +72,7 @@ async def test_a_job_that_may_change_is_not_kept(job: Job) -> None:
 async def test_a_job_is_forgotten_after_its_time() -> None:
     clock = VirtualClock()
     recent = RecentJobs(clock=clock)
-    recent.put(DONE)
+    recent.put(DONE, recent.generation)
 
     await clock.sleep(SECONDS - 1)
     assert recent.get(CLIENT, DONE.job_id) == DONE
@@ -86,7 +86,7 @@ async def test_the_oldest_make_room_and_one_that_is_too_large_for_all_is_not_kep
     large = changed(9, spec=dataclasses.replace(SPEC, prompt="x" * 20_000))
 
     for job in (changed(1), changed(2), large, changed(3)):
-        recent.put(job)
+        recent.put(job, recent.generation)
 
     assert [recent.get(CLIENT, changed(number).job_id) is not None for number in (1, 2, 3, 9)] == [
         False,

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from runtime.settings import SettingsError, load
@@ -37,3 +39,49 @@ def test_an_executor_is_not_lost_before_its_second_heartbeat(monkeypatch: pytest
 
 def test_no_job_rises_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded(monkeypatch).aging is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["jobs.example", "ftp://jobs.example", "https://", "https://me:pw@host", "https://host?x=1", "https://host#x"],
+)
+def test_a_public_url_that_links_cannot_begin_with_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(SettingsError, match="SCHEDULER_PUBLIC_URL is wrong"):
+        loaded(monkeypatch, SCHEDULER_PUBLIC_URL=url)
+
+
+def test_a_public_url_may_have_a_port_and_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch).public_url == ""
+    settings = loaded(monkeypatch, SCHEDULER_PUBLIC_URL="https://jobs.example:8443/vision/")
+
+    assert settings.public_url == "https://jobs.example:8443/vision"
+
+
+def test_clients_are_not_limited_but_in_what_they_hold_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch)
+
+    assert (settings.client_submissions_per_second, settings.client_max_queued_jobs) == (0, 0)
+    assert settings.open_call_limits == {"watches": 100, "uploads": 16, "calls": 1_000}
+
+
+def test_a_rate_that_lets_nothing_through_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "SCHEDULER_CLIENT_SUBMISSIONS_PER_SECOND"
+    assert loaded(monkeypatch, **{name: "0.001"}).client_submissions_per_second == 0.001
+
+    for value in ("0.0009", "-1", "inf", "nan"):
+        with pytest.raises(SettingsError, match=f"{name} is wrong"):
+            loaded(monkeypatch, **{name: value})
+
+
+def test_a_password_file_must_be_there_at_start_but_not_for_a_health_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    with pytest.raises(SettingsError, match=r"SCHEDULER_DATABASE_PASSWORD_FILE is wrong: .* cannot be read"):
+        loaded(monkeypatch, SCHEDULER_DATABASE_PASSWORD_FILE=str(file))
+    assert load(SchedulerSettings, files=False).database_password_file == file
+
+    file.write_text("secret\n")
+    password = loaded(monkeypatch, SCHEDULER_DATABASE_PASSWORD_FILE=str(file)).database_password
+    assert password is not None
+    assert password() == "secret"

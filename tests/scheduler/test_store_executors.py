@@ -1,9 +1,13 @@
 """Conformance of the stores: which executors live, and what runs on those that do not."""
 
+import dataclasses
 import datetime
 
+import pytest
 from stores import CLIENT, LANE, Age, back, claim, connect, executor, new_job, running_job, see, submit, success
 
+from scheduler.callers import ANONYMOUS
+from scheduler.errors import ExecutorNotYours
 from scheduler.jobs import JobState
 from scheduler.ports import Store, StoreClock
 from scheduler.records import AttemptId
@@ -238,3 +242,36 @@ async def test_a_job_claimed_for_an_older_session_after_a_new_hello_is_found(sto
     [job] = await claim(store, session=old)
 
     assert await store.declare_lost(HOUR) == {job.attempt_id: running_job(session=old)}
+
+
+async def test_an_executors_id_belongs_to_the_client_whose_key_said_hello(store: Store) -> None:
+    mine = dataclasses.replace(executor("bound"), client_id="fleet", dial=1)
+    await store.register(mine, [])
+
+    with pytest.raises(ExecutorNotYours):
+        await store.register(dataclasses.replace(mine, client_id="other", dial=2), [])
+    with pytest.raises(ExecutorNotYours):
+        await store.register(dataclasses.replace(mine, client_id=ANONYMOUS, dial=2), [])
+    assert (await store.register(dataclasses.replace(mine, dial=2), [])).session == 2
+
+
+async def test_an_executor_of_the_time_before_keys_gets_an_owner(store: Store) -> None:
+    nobodys = dataclasses.replace(executor("early"), dial=1)
+    await store.register(nobodys, [])
+
+    await store.register(dataclasses.replace(nobodys, client_id="fleet", dial=2), [])
+
+    with pytest.raises(ExecutorNotYours):
+        await store.register(dataclasses.replace(nobodys, client_id="other", dial=3), [])
+
+
+async def test_the_id_of_a_lost_executor_is_free_for_another_client(store: Store, age: Age) -> None:
+    mine = dataclasses.replace(executor("moved"), client_id="fleet", dial=1)
+    await store.register(mine, [])
+    await age(HOUR)
+    await store.declare_lost(datetime.timedelta(seconds=10))
+
+    await store.register(dataclasses.replace(mine, client_id="other", dial=2), [])
+
+    with pytest.raises(ExecutorNotYours):
+        await store.register(dataclasses.replace(mine, dial=3), [])

@@ -13,10 +13,11 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
-from stores import CLIENT, LANE, SPEC, back, claim, failure, success
+from stores import CLIENT, LANE, SPEC, back, claim, failure, new_job, success
 
 from runtime.clock import SystemClock
 from scheduler import spec_json
+from scheduler.errors import QueueFull
 from scheduler.jobs import Stage
 from scheduler.postgres.database import SERVER_SETTINGS, Database
 from scheduler.postgres.store import PostgresStore
@@ -183,6 +184,26 @@ async def test_the_hot_statements_touch_about_as_many_rows_as_they_are_about(
     assert touched.fetched["queue"] <= 3 * 8 * len(some) + 2 * 2 * 500
     assert touched.fetched["jobs"] <= 4 * len(some)
     assert touched.scanned.keys() <= {"lanes", "executors"}
+
+
+@pytest.mark.usefixtures("full_queue")
+async def test_a_limited_submission_counts_no_further_than_its_limit(
+    connection: asyncpg.Connection, store: PostgresStore
+) -> None:
+    await connection.execute(
+        "UPDATE queue SET limited_client = CASE WHEN seq % 10 = 0 THEN $1 ELSE 'other' END", CLIENT
+    )
+
+    async with measured(connection) as touched:
+        with pytest.raises(QueueFull):
+            await store.insert_jobs(CLIENT, [new_job(store.time)], max_queued=100)
+    async with measured(connection) as paced:
+        await store.pace(CLIENT, 1, per_second=1)
+        await store.pace(CLIENT, 1, per_second=1)
+
+    assert touched.fetched["queue"] <= 101
+    assert not touched.scanned.keys() & {"queue", "jobs"}
+    assert paced.fetched["queue"] == 0
 
 
 async def test_a_claim_does_not_walk_the_entries_of_jobs_that_left(

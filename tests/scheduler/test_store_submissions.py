@@ -1,10 +1,24 @@
 """Conformance of the stores: what is taken in, once."""
 
 import asyncio
+import dataclasses
 import datetime
 
 import pytest
-from stores import CLIENT, IMAGE, IMAGE_REF, NEW_IMAGE, Age, back, claim, insert, new_job, see, submit, success
+from stores import (
+    CLIENT,
+    IMAGE,
+    IMAGE_REF,
+    NEW_IMAGE,
+    Age,
+    back,
+    claim,
+    executor,
+    insert,
+    new_job,
+    see,
+    success,
+)
 
 from scheduler.errors import RequestIdReused
 from scheduler.jobs import JobState
@@ -155,16 +169,22 @@ async def test_images_belong_to_their_client(store: Store) -> None:
 
 
 async def test_an_image_is_handed_out_only_for_a_running_job_that_uses_it(store: Store, time: StoreClock) -> None:
-    [job_id] = await submit(store, time)
-    assert await store.runs_with_image(job_id, IMAGE_REF.sha256) is None
+    async def client_of(job_id: str, sha256: str = IMAGE_REF.sha256, executor_client: str = "fleet") -> str | None:
+        return await store.runs_with_image(job_id, sha256, executor_client=executor_client)
 
-    [job] = await claim(store)
-    assert await store.runs_with_image(job_id, IMAGE_REF.sha256) == CLIENT
-    assert await store.runs_with_image(job_id, "00" * 32) is None
+    await store.put_images(CLIENT, [NEW_IMAGE])
+    [job_id] = await insert(store, CLIENT, [new_job(time, images=(IMAGE_REF,))])
+    assert await client_of(job_id) is None
+
+    registration = await store.register(dataclasses.replace(executor(), client_id="fleet"), [])
+    [job] = await claim(store, session=registration.session)
+    assert await client_of(job_id) == CLIENT
+    assert await client_of(job_id, "00" * 32) is None
+    assert await client_of(job_id, executor_client="another") is None
 
     await store.give_back([back(job.attempt_id, time)])
-    assert await store.runs_with_image(job_id, IMAGE_REF.sha256) is None
+    assert await client_of(job_id) is None
 
-    [job] = await claim(store)
+    [job] = await claim(store, session=registration.session)
     await store.finish([success(job.attempt_id, time)])
-    assert await store.runs_with_image(job_id, IMAGE_REF.sha256) is None
+    assert await client_of(job_id) is None

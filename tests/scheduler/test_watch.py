@@ -1,6 +1,7 @@
 import asyncio
 import dataclasses
 import datetime
+import tracemalloc
 from collections.abc import AsyncIterator, Collection
 
 import pytest
@@ -52,8 +53,8 @@ class Shelf:
         return {job_id: self.jobs[job_id] for job_id in job_ids}
 
 
-def watching(shelf: Shelf, hub: WatchHub, *, poll_seconds: float = 60.0) -> AsyncIterator[Job]:
-    return Watch(hub=hub, lookup=shelf, poll_seconds=poll_seconds).jobs("c", list(shelf.jobs))
+def watching(shelf: Shelf, hub: WatchHub, *, poll_seconds: float = 60.0, full: bool = False) -> AsyncIterator[Job]:
+    return Watch(hub=hub, lookup=shelf, poll_seconds=poll_seconds).jobs("c", list(shelf.jobs), full=full)
 
 
 async def test_the_present_state_comes_at_once_and_changes_wake_the_watcher() -> None:
@@ -142,3 +143,73 @@ async def test_a_scheduler_that_stops_ends_its_watches() -> None:
 
     with pytest.raises(Stopping):
         await anext(changes)
+
+
+def many(count: int, **changes: object) -> list[Job]:
+    return [
+        dataclasses.replace(JOB, job_id=f"01990000-0000-7000-8000-{number:012x}", **changes)  # type: ignore[arg-type]
+        for number in range(count)
+    ]
+
+
+async def test_a_watch_of_many_jobs_keeps_little_of_them_and_reads_a_few_at_a_time() -> None:
+    spec = dataclasses.replace(JOB.spec, prompt="p" * 100_000, system_instruction="s" * 100_000)
+    shelf, hub = Shelf(*many(300)), WatchHub()
+
+    class Fresh:
+        """Makes texts of its own at each read, as a database does."""
+
+        most = 0
+
+        async def find(self, client_id: str, job_ids: Collection[str]) -> dict[str, Job]:
+            self.most = max(self.most, len(job_ids))
+            found = await shelf.find(client_id, job_ids)
+            return {
+                job_id: dataclasses.replace(job, spec=dataclasses.replace(spec, prompt=f"{job_id} {spec.prompt}"))
+                for job_id, job in found.items()
+            }
+
+    lookup = Fresh()
+    changes = Watch(hub=hub, lookup=lookup, poll_seconds=60.0).jobs("c", list(shelf.jobs))
+    tracemalloc.start()
+    try:
+        for _ in range(300):
+            assert len((await anext(changes)).spec.prompt) > 100_000
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # Their prompts would take 30 MB.
+    assert kept < 8_000_000
+    assert lookup.most == 50
+    await changes.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_watcher_that_does_not_read_costs_no_more_the_more_happens() -> None:
+    shelf, hub = Shelf(dataclasses.replace(JOB, state=JobState.RUNNING, attempt=1)), WatchHub()
+    changes = watching(shelf, hub)
+    await anext(changes)
+
+    tracemalloc.start()
+    try:
+        for attempt in range(1, 5_000):
+            hub.stage_entered(AttemptId(JOB.job_id, attempt), Stage.GEMINI_ANALYZING, NOW)
+            hub.job_changed(JOB.job_id)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 10_000
+    shelf.put(attempt=4_999)
+    assert (await anext(changes)).attempt == 4_999
+
+
+async def test_the_full_view_has_the_whole_job_at_every_change() -> None:
+    shelf, hub = Shelf(dataclasses.replace(JOB, state=JobState.RUNNING, attempt=1)), WatchHub()
+    changes = watching(shelf, hub, full=True)
+    await anext(changes)
+
+    hub.stage_entered(FIRST, Stage.GEMINI_ANALYZING, NOW)
+    job = await anext(changes)
+
+    assert (job.stage, job.spec.prompt) == (Stage.GEMINI_ANALYZING, "p")

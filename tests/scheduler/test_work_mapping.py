@@ -42,9 +42,11 @@ def hello(**changes: object) -> pb.Hello:
 
 
 def test_a_hello_says_who_dials_and_what_it_holds() -> None:
-    info, held = work_mapping.hello(hello(held=[REF]))
+    info, held = work_mapping.hello(hello(held=[REF]), client_id="fleet")
 
-    assert info == ExecutorInfo(executor_id="e1", host="host", version="1", capacity=3, lanes=("gemini/*", LANE))
+    assert info == ExecutorInfo(
+        executor_id="e1", host="host", version="1", capacity=3, lanes=("gemini/*", LANE), client_id="fleet"
+    )
     assert held == [ATTEMPT]
 
 
@@ -64,7 +66,7 @@ def test_a_hello_says_who_dials_and_what_it_holds() -> None:
 )
 def test_a_hello_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ProtocolViolation):
-        work_mapping.hello(hello(**changes))
+        work_mapping.hello(hello(**changes), client_id="fleet")
 
 
 def test_a_message_may_say_everything_at_once() -> None:

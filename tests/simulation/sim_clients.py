@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sim_loop import SimulatedClock
 
 from runtime.rpc_errors import RpcError
-from scheduler.bootstrap import Scheduler
+from scheduler.assembly import Scheduler
 from scheduler.errors import InvalidRequest, SchedulerError, Stopping, StoreUnavailable
 from visionjobs.v1 import admin_service_pb2, job_pb2
 from visionjobs.v1 import vision_job_service_pb2 as pb

@@ -14,8 +14,10 @@ from sim_store import SimulatedConnection
 from executor.bootstrap import Executor
 from executor.spans import Spans
 from runtime.tracing import Tracing
-from scheduler.bootstrap import Scheduler
+from scheduler.assembly import Scheduler
+from scheduler.callers import ANYBODY
 from scheduler.errors import StoreUnavailable
+from scheduler.rpc.gate import serve
 
 if TYPE_CHECKING:
     from sim_world import World
@@ -73,6 +75,8 @@ class SchedulerSite:
         machine = host.machine = Machine(host.name)
         self.scheduler = scheduler = machine.context.copy().run(self._build)
         host.servicer, self.is_serving = None, False
+        # Here is no door, and nobody has a key.
+        machine.context.run(serve, ANYBODY)
         world.loop.start(machine, self._run(scheduler, machine))
         world.note(f"{host.name} starts")
 
@@ -86,6 +90,7 @@ class SchedulerSite:
             randomness=SeededRandomness(world.draws),
             spans=Tracing(randomness=SeededRandomness(world.draws)),
             on_health=_ignore_health,
+            denied=lambda _: None,
         )
 
     async def _run(self, scheduler: Scheduler, machine: Machine) -> None:

@@ -85,6 +85,11 @@ class Completer:
         self._heard: dict[AttemptId, bool] = {}
         self._changed = asyncio.Condition()
 
+    @property
+    def fill(self) -> float:
+        """How full the buffer is, from 0 to 1."""
+        return len(self._gathered) / MAX_BUFFERED
+
     async def add(self, outcomes: Collection[Outcome], acknowledge: Acknowledge) -> None:
         """Take outcomes; returns when all are in the buffer, and calls `acknowledge` after they are stored.
 

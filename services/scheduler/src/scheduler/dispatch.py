@@ -216,6 +216,7 @@ class Dispatcher:
                     missing[job.client_id].add(image.sha256)
                 else:
                     found[job.client_id, image.sha256] = data
+        generation = self._images.generation
         for client_id, hashes in missing.items():
             try:
                 stored = await self._store.get_images(client_id, hashes)
@@ -224,7 +225,7 @@ class Dispatcher:
                 continue
             for sha256, data in stored.items():
                 found[client_id, sha256] = data
-                self._images.put(client_id, sha256, data)
+                self._images.put(client_id, sha256, data, generation)
         return found
 
     def _trace(self, job: ClaimedJob, now: datetime.datetime) -> str:

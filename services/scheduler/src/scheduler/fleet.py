@@ -129,16 +129,37 @@ class Held:
     withdrawn: bool = False
 
 
+MAX_UNSENT = 100_000
+"""Messages that wait for an executor: more than one that reads can cause."""
+
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
+"""Of images that wait for an executor; above it no more work is sent."""
+
+
 class Outbox:
-    """What one stream has to send. Bounded by nature: assignments by credit, acknowledgements by outcomes."""
+    """What one stream has to send, and what it is just sending."""
 
     def __init__(self) -> None:
         self._items: list[Downlink] = []
+        self._bytes = 0
+        self._bytes_in_hand = 0
         self._wake = asyncio.Event()
         self._closed: str | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the executor has to read before it gets more work."""
+        return self._bytes + self._bytes_in_hand > MAX_UNSENT_BYTES
+
     def put(self, *items: Downlink) -> None:
+        """Send these, unless the stream ends anyway. It does when too much waits to be sent."""
+        if self._closed is not None:
+            return
         self._items.extend(items)
+        self._bytes += sum(_image_bytes(item) for item in items)
+        if len(self._items) > MAX_UNSENT:
+            self._items.clear()
+            self.close("The executor does not read what it is sent.")
         self._wake.set()
 
     def close(self, reason: str) -> None:
@@ -152,11 +173,17 @@ class Outbox:
 
     async def take(self) -> list[Downlink]:
         """Return all that is in the box, waiting for the first item; nothing means that it is closed."""
+        self._bytes_in_hand = 0
         while not self._items and self._closed is None:
             self._wake.clear()
             await self._wake.wait()
         items, self._items = self._items, []
+        self._bytes_in_hand, self._bytes = self._bytes, 0
         return items
+
+
+def _image_bytes(item: Downlink) -> int:
+    return sum(len(data) for data in item.images.values()) if isinstance(item, Assignment) else 0
 
 
 class Session:
@@ -176,6 +203,8 @@ class Session:
     @property
     def free_slots(self) -> int:
         """The credit, less what the executor had not received when it sent it. Never negative."""
+        if self.outbox.is_full:
+            return 0
         on_the_way = self._assigned - self._credit.assignments_received
         return max(0, self._credit.free_slots - on_the_way)
 

@@ -6,7 +6,8 @@ Ids are UUIDv7 in canonical text form, times are aware and in the database's tim
 import datetime
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 class JobState(enum.IntEnum):
@@ -109,6 +110,21 @@ class JobSpec:
     def lane(self) -> str:
         """What shares one quota: provider and model."""
         return f"gemini/{self.model}"
+
+    def without_content(self) -> "JobSpec":
+        """Return what is left of the spec after a purge: for whom it was, and how it was to be run."""
+        return replace(self, **BLANKS)
+
+
+BLANKS: Mapping[str, Any] = {
+    "images": (),
+    "prompt": "",
+    "system_instruction": "",
+    "schema_json": "",
+    "schema_is_struct": False,
+    "labels": {},
+}
+"""What a purge puts in the place of a spec's content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +237,12 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is now; `leader` is the identical job whose result it waits for."""
+    """A job as it is now.
+
+    Attributes:
+        leader: The identical job whose result it waits for.
+        purged: Whether its content was removed: texts are empty, states, times and costs are not.
+    """
 
     job_id: str
     client_id: str
@@ -244,6 +265,7 @@ class Job:
     result: Result | None = None
     error: JobError | None = None
     attempts: tuple[Attempt, ...] = ()
+    purged: bool = False
 
     @property
     def progress(self) -> tuple[int, int, int, int]:

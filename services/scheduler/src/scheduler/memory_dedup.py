@@ -4,7 +4,7 @@ What ports.SubmissionStore.insert_jobs and ports.OutcomeStore.finish promise abo
 """
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.jobs import CachePolicy, JobState, NewJob
@@ -43,6 +43,12 @@ class Dedup:
         in_turn = sorted(jobs, key=lambda job: job.spec.cache is CachePolicy.USE)
         return {job.job_id: self._place(job, now) for job in in_turn}
 
+    def take_back(self, job_ids: Collection[str]) -> None:
+        """These were not stored after all: none of them leads."""
+        for key in self._keys.values():
+            if key.leader in job_ids:
+                key.leader = None
+
     def _place(self, job: NewJob, now: datetime.datetime) -> Place:
         """Return where a new job stands; it leads its key if nobody does."""
         if job.dedup_key is None or job.due_time is not None:
@@ -56,6 +62,12 @@ class Dedup:
         if key.leader is None:
             key.leader = job.job_id
         return Place()
+
+    def hand_on(self, row: JobRow, heir: JobRow | None) -> None:
+        """Let another job's result answer in the place of one that is removed, or none."""
+        for key in self._keys.values():
+            if key.result == row.job.job_id:
+                key.result = heir.job.job_id if heir else None
 
     def end(self, row: JobRow, now: datetime.datetime) -> Iterator[str]:
         """Draw the consequences of a job's end; yield the followers that are in another state now."""

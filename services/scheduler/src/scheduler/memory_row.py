@@ -32,6 +32,7 @@ class JobRow:
         last_paid: Whether that of the last one was among them.
         preparing_deaths: Executors that died while they prepared it.
         promoted_for: The kinds of failure after which it became a leader.
+        shared_from: The job whose result it shares.
         ended: Its attempts that ended, by their number.
     """
 
@@ -47,6 +48,7 @@ class JobRow:
     last_paid: bool = False
     preparing_deaths: int = 0
     promoted_for: frozenset[str] = frozenset()
+    shared_from: str | None = None
     ended: dict[int, Attempt] = field(default_factory=dict)
 
     @property
@@ -210,6 +212,7 @@ class JobRow:
     def share(self, leader: Job, now: datetime.datetime) -> None:
         """End a follower as its leader ended: with its result, which cost nothing more, or with its error."""
         self._end(leader.state, now, attempt=0, error=leader.error, result=shared_result(leader))
+        self.shared_from = leader.job_id if leader.result else None
 
     def follow(self, leader: str) -> None:
         """Wait for another one's result."""
@@ -225,9 +228,22 @@ class JobRow:
         """Keep the cost of an attempt that was given up or cancelled."""
         known = self.ended.get(record.attempt_id.attempt)
         if known is not None and known.outcome in _UNFINISHED:
-            self._record(record)
+            self._record(record.without_content() if self.job.purged else record)
             if self.job.result is not None:
                 self.job = replace(self.job, result=replace(self.job.result, cost_usd=self._cost_usd()))
+
+    def purge(self) -> None:
+        """Remove what the job says and gave. It is final."""
+        self.ended = {
+            number: replace(attempt, error=_without_message(attempt.error)) for number, attempt in self.ended.items()
+        }
+        self.job = replace(
+            self.job,
+            spec=self.job.spec.without_content(),
+            error=_without_message(self.job.error),
+            result=replace(self.job.result, output_json="") if self.job.result else None,
+            purged=True,
+        )
 
     def _was_made(self, attempt: AttemptId) -> bool:
         """Return whether the attempt is one of this job's, which is not final."""
@@ -328,6 +344,10 @@ def shared_result(job: Job) -> Result | None:
     if job.result is None:
         return None
     return replace(job.result, usage=Usage(), cost_usd=0.0, cached=True, stage_seconds={})
+
+
+def _without_message(error: JobError | None) -> JobError | None:
+    return replace(error, message="") if error else None
 
 
 def _entered(stage_seconds: Mapping[Stage, float]) -> Mapping[Stage, float]:

@@ -9,10 +9,14 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler.errors import RequestIdReused, StaleHello
+from policies import submission_rate
+from scheduler.callers import ANONYMOUS
+from scheduler.errors import ExecutorNotYours, ImagesMissing, QueueFull, RequestIdReused, StaleHello
 from scheduler.jobs import ImageRef, Job, JobState, NewImage, NewJob, Stage
 from scheduler.memory_dedup import Dedup, Place
+from scheduler.memory_keys import MemoryKeys
 from scheduler.memory_lanes import MemoryLanes
+from scheduler.memory_purge import MemoryPurge
 from scheduler.memory_row import JobRow, new_row
 from scheduler.ports import StoreClock
 from scheduler.records import (
@@ -48,16 +52,20 @@ class _Executor:
         return self.lost_session == self.session
 
 
-class MemoryStore(MemoryLanes):
+class MemoryStore(MemoryLanes, MemoryKeys, MemoryPurge):
     """Implements ports.Store."""
 
     def __init__(self, *, clock: StoreClock, result_lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> None:
-        super().__init__(clock=clock)
+        MemoryLanes.__init__(self, clock=clock)
+        MemoryKeys.__init__(self, clock=clock)
         self._dedup = Dedup(self._rows, result_lifetime=result_lifetime)
-        self._images: dict[tuple[str, str], NewImage] = {}
+        MemoryPurge.__init__(self, self._rows, self._dedup)
         self._request_ids: dict[tuple[str, str], NewJob] = {}
         self._executors: dict[str, _Executor] = {}
         self._seqs = itertools.count(1)
+        self._paces: dict[str, datetime.datetime] = {}
+        # Jobs that were submitted under a limit of the queue's depth.
+        self._limited: set[str] = set()
 
     @property
     def time(self) -> StoreClock:
@@ -73,7 +81,9 @@ class MemoryStore(MemoryLanes):
         for image in images:
             self._images.setdefault((client_id, image.ref.sha256), image)
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
+    async def insert_jobs(
+        self, client_id: str, jobs: Sequence[NewJob], *, max_queued: int | None = None
+    ) -> Sequence[Accepted]:
         owners: dict[str, NewJob] = {}
         for job in jobs:
             if job.request_id:
@@ -81,8 +91,41 @@ class MemoryStore(MemoryLanes):
                 if owner.spec_hash != job.spec_hash:
                     raise RequestIdReused(job.request_id, owner.job_id if owner.job_id in self._rows else None)
         new = [job for job in jobs if owners.get(job.request_id, job).job_id == job.job_id]
+        self._check_images(client_id, new)
         places = self._dedup.places(new, self._time.now())
+        if max_queued is not None:
+            waiting = {job.job_id for job in new if places[job.job_id].result is None}
+            try:
+                self._check_room(client_id, len(waiting), max_queued)
+            except QueueFull:
+                self._dedup.take_back(waiting)
+                raise
+            self._limited |= waiting
         return [self._accept(client_id, job, owners.get(job.request_id, job), places) for job in jobs]
+
+    def _check_images(self, client_id: str, jobs: Sequence[NewJob]) -> None:
+        named = {image.sha256 for job in jobs for image in job.spec.images}
+        missing = [sha256 for sha256 in sorted(named) if (client_id, sha256) not in self._images]
+        if missing:
+            raise ImagesMissing(missing)
+
+    def _check_room(self, client_id: str, count: int, max_queued: int) -> None:
+        limited = (self._rows[job_id].job for job_id in self._limited)
+        queued = sum(1 for job in limited if job.client_id == client_id and not job.state.is_final)
+        if count and queued + count > max_queued:
+            raise QueueFull(max_queued, min(queued, max_queued))
+
+    async def known_requests(self, client_id: str, request_ids: Collection[str]) -> Collection[str]:
+        return {request_id for request_id in request_ids if self._known(client_id, request_id)}
+
+    async def pace(self, client_id: str, count: int, *, per_second: float) -> datetime.timedelta | None:
+        now = self._time.now()
+        worked_off = self._paces.get(client_id, now)
+        wait = submission_rate.wait(worked_off, now=now)
+        if wait > datetime.timedelta():
+            return wait
+        self._paces[client_id] = submission_rate.after(worked_off, count, per_second=per_second, now=now)
+        return None
 
     def _known(self, client_id: str, request_id: str) -> NewJob | None:
         known = self._request_ids.get((client_id, request_id))
@@ -234,6 +277,9 @@ class MemoryStore(MemoryLanes):
 
     async def register(self, executor: ExecutorInfo, held: Collection[AttemptId]) -> Registration:
         known = self._executors.get(executor.executor_id)
+        free = known is None or known.is_lost or known.info.client_id in (ANONYMOUS, executor.client_id)
+        if not free:
+            raise ExecutorNotYours(executor.executor_id)
         if known is not None and executor.dial < known.info.dial:
             raise StaleHello(executor.executor_id)
         session = known.session + 1 if known else 1
@@ -294,9 +340,12 @@ class MemoryStore(MemoryLanes):
             for lane in executor.info.lanes
         }
 
-    async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
+    async def runs_with_image(self, job_id: str, sha256: str, *, executor_client: str) -> str | None:
         row = self._rows.get(job_id)
         if row is None or row.job.state is not JobState.RUNNING:
+            return None
+        executor = self._executors.get(row.job.executor_id)
+        if executor is None or executor.info.client_id != executor_client:
             return None
         uses = any(image.sha256 == sha256 for image in row.job.spec.images)
         return row.job.client_id if uses else None

@@ -8,12 +8,15 @@ import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from scheduler.callers import ApiKey, StoredKey
 from scheduler.jobs import ImageRef, Job, NewImage, NewJob, Stage
 from scheduler.lanes import Lane
 from scheduler.records import (
     Accepted,
     AttemptId,
     AttemptRecord,
+    AuditEntry,
+    Change,
     ClaimedJob,
     Ended,
     ExecutorInfo,
@@ -21,6 +24,7 @@ from scheduler.records import (
     Heads,
     JobQuery,
     LaneLoad,
+    Purged,
     Registration,
     ReturnRecord,
     RunningAttempt,
@@ -48,8 +52,12 @@ class SubmissionStore(Protocol):
         """Store images; ones that exist live longer."""
         ...
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
+    async def insert_jobs(
+        self, client_id: str, jobs: Sequence[NewJob], *, max_queued: int | None = None
+    ) -> Sequence[Accepted]:
         """Store all jobs, in order, or none. Needs new job ids.
+
+        With `max_queued` the client never has more jobs than that in the queue that were submitted under such a limit.
 
         A job whose request_id is known from the last 24 h, or stands earlier in the same call, is not stored again:
         the first job stands in its place. A job with a dedup_key and CachePolicy.USE takes a recent result of the same
@@ -58,6 +66,20 @@ class SubmissionStore(Protocol):
 
         Raises:
             RequestIdReused: A known request_id has another spec_hash; nothing was stored.
+            ImagesMissing: An image that one of the new jobs uses is not stored; nothing was stored.
+            QueueFull: The new jobs are more than the limit leaves room for; nothing was stored.
+        """
+        ...
+
+    async def known_requests(self, client_id: str, request_ids: Collection[str]) -> Collection[str]:
+        """Return those request_ids that `insert_jobs` would know."""
+        ...
+
+    async def pace(self, client_id: str, count: int, *, per_second: float) -> datetime.timedelta | None:
+        """Take `count` submissions from the client's rate; return None, or the time until it is worth another try.
+
+        The rate holds over all schedulers. A second's worth may come at once; a call that finds some of that left is
+        let through whole, and later ones wait until it is worked off.
         """
         ...
 
@@ -162,6 +184,7 @@ class ExecutorStore(Protocol):
 
         Raises:
             StaleHello: A later dial of the executor has a session already.
+            ExecutorNotYours: The executor's id belongs to another client, and its session is not lost.
         """
         ...
 
@@ -189,8 +212,8 @@ class ExecutorStore(Protocol):
         """Return the lanes, or provider/* patterns, that executors seen within this time serve."""
         ...
 
-    async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
-        """Return the client of the job if it is RUNNING and uses the image."""
+    async def runs_with_image(self, job_id: str, sha256: str, *, executor_client: str) -> str | None:
+        """Return the client of the job if it uses the image and is RUNNING on an executor of `executor_client`."""
         ...
 
 
@@ -247,6 +270,69 @@ class LaneStore(Protocol):
         ...
 
 
+class KeyStore(Protocol):
+    """Keeps the keys, and who changed what."""
+
+    async def keys(self) -> Sequence[StoredKey]:
+        """Return all keys, revoked ones included, newest first."""
+        ...
+
+    async def add_key(self, key: StoredKey) -> None:
+        """Store a new key."""
+        ...
+
+    async def add_first_key(self, key: StoredKey) -> bool:
+        """Store a new key unless one of its role works already; say whether it was stored."""
+        ...
+
+    async def rotate_key(self, key_id: str, secret_hash: bytes, overlap: datetime.timedelta) -> ApiKey | None:
+        """Give a key that works a new secret; the present one works this much longer. None if there is no such key."""
+        ...
+
+    async def revoke_key(self, key_id: str) -> ApiKey | None:
+        """End a key; None if there is none of that id.
+
+        Raises:
+            LastAdminKey: No other admin key would work; nothing was changed.
+        """
+        ...
+
+    async def note_used(self, used: Mapping[str, datetime.datetime]) -> None:
+        """Note when keys, by id, were last used."""
+        ...
+
+    async def signing_secret(self, name: str) -> bytes:
+        """Return the secret of that name, the same on every scheduler; the first call makes it."""
+        ...
+
+    async def begin_audit(self, change: Change) -> int:
+        """Note a change that is about to be made; return the id of the entry."""
+        ...
+
+    async def end_audit(self, audit_id: int, outcome: str) -> None:
+        """Note how it ended."""
+        ...
+
+    async def audit_entries(self, *, before: int | None, limit: int) -> Sequence[AuditEntry]:
+        """Return the newest entries, only those with a smaller id than `before`."""
+        ...
+
+
+class UserStore(Protocol):
+    """Forgets users."""
+
+    async def purge_user(self, client_id: str, user_id: str) -> Purged:
+        """Remove what the user's final jobs say and gave, and their images; return what was there to remove.
+
+        What is left of a job is what a bill needs: id, user, state, times, usage, cost; and nothing that is told later
+        brings content back. Jobs that are not final must have been cancelled before; of one that is not, nothing is
+        removed but its images. A result that jobs of other users share is handed on to one of them, and an image stays
+        that an unfinished job of another user of the client needs. After a failure in the middle it may be called
+        again, and goes on.
+        """
+        ...
+
+
 class CommandStore(Protocol):
     """Carries words from one scheduler to all."""
 
@@ -258,8 +344,27 @@ class CommandStore(Protocol):
         """Return what was posted since the last call of this process; what is older than 10 s may be missed."""
         ...
 
+    async def post_purged(self, client_id: str, user_id: str) -> None:
+        """Ask all schedulers to forget what they remember of a user's content."""
+        ...
 
-class Store(SubmissionStore, ClaimStore, OutcomeStore, ExecutorStore, JobReader, LaneStore, CommandStore, Protocol):
+    async def take_purged(self) -> Collection[tuple[str, str]]:
+        """Return clients and users that were posted, as `take_stops`."""
+        ...
+
+
+class Store(
+    SubmissionStore,
+    ClaimStore,
+    OutcomeStore,
+    ExecutorStore,
+    JobReader,
+    LaneStore,
+    KeyStore,
+    UserStore,
+    CommandStore,
+    Protocol,
+):
     """All of it: what an implementation provides."""
 
     @property

@@ -37,9 +37,10 @@ class Read:
         recent = self._recent.get(client_id, canonical)
         if recent is not None:
             return recent if attempts else dataclasses.replace(recent, attempts=())
+        generation = self._recent.generation
         [found] = await self.jobs(client_id, [canonical], attempts=attempts)
         if attempts:
-            self._recent.put(found)
+            self._recent.put(found, generation)
         return found
 
     async def jobs(

@@ -2,9 +2,10 @@
 
 import datetime
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from scheduler.callers import ANONYMOUS
 from scheduler.jobs import AttemptOutcome, JobError, JobSpec, JobState, Stage, Usage
 
 
@@ -98,6 +99,11 @@ class AttemptRecord:
     paid: bool = False
     raw_answer: str = ""
 
+    def without_content(self) -> "AttemptRecord":
+        """Return what may be kept of an attempt whose job was purged."""
+        error = replace(self.error, message="") if self.error else None
+        return replace(self, error=error, raw_answer="")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalRecord:
@@ -183,7 +189,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorInfo:
-    """Who dialled."""
+    """Who dialled; `client_id` is its key's."""
 
     executor_id: str
     host: str
@@ -191,6 +197,7 @@ class ExecutorInfo:
     capacity: int
     lanes: tuple[str, ...]
     dial: int = 0
+    client_id: str = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,3 +234,55 @@ class LaneLoad:
 
     waiting: int = 0
     running: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What somebody is about to change.
+
+    Attributes:
+        key_id: Whose key; "" where none was needed.
+        method: The full name of the call, or the command.
+        request: The request as JSON.
+    """
+
+    key_id: str
+    client_id: str
+    method: str
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A change that was asked for; `outcome` is "" until it is known."""
+
+    audit_id: int
+    create_time: datetime.datetime
+    change: Change
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """What was removed of a user.
+
+    Attributes:
+        jobs: Whose prompt, schema, labels and messages are gone.
+        results: Outputs that are gone.
+        images: Images that are gone.
+        kept_images: SHA-256 of those that stay: unfinished jobs of other users need them, or somebody sent or named
+            them again meanwhile.
+    """
+
+    jobs: int = 0
+    results: int = 0
+    images: int = 0
+    kept_images: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Purged") -> "Purged":
+        return Purged(
+            jobs=self.jobs + other.jobs,
+            results=self.results + other.results,
+            images=self.images + other.images,
+            kept_images=self.kept_images | other.kept_images,
+        )

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from scheduler.jobs import CachePolicy, Generation, JobSpec
+from scheduler.jobs import BLANKS, CachePolicy, Generation, JobSpec
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -16,6 +16,11 @@ _decoder = msgspec.json.Decoder(JobSpec)
 
 def encode(spec: JobSpec) -> str:
     return _encoder.encode(spec).decode()
+
+
+def blanks() -> str:
+    """Return what a purge puts in the place of a spec's content: those fields alone."""
+    return _encoder.encode(BLANKS).decode()
 
 
 def decode(text: str) -> JobSpec:
@@ -50,6 +55,11 @@ def dedup_key(client_id: str, spec: JobSpec) -> bytes | None:
 def _explicit(generation: Generation) -> Generation:
     """Return the options with what an empty one means."""
     return dataclasses.replace(generation, service_tier=generation.service_tier or "STANDARD")
+
+
+def forget_schemas() -> None:
+    """Forget the schemas that were compacted."""
+    _compact.cache_clear()
 
 
 @lru_cache(maxsize=256)

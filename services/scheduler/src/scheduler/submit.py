@@ -1,15 +1,28 @@
 """Takes jobs in: check everything, store the images, store the jobs, wake the dispatchers."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from runtime import logs
 from scheduler import spec_json
 from scheduler.board import Board
-from scheduler.errors import BreakerOpen, InvalidRequest, NotAccepting, Stopping, StoreUnavailable, Violation
+from scheduler.callers import UNLIMITED, SubmissionLimits
+from scheduler.errors import (
+    BreakerOpen,
+    ImagesMissing,
+    InvalidRequest,
+    NotAccepting,
+    PriorityNotAllowed,
+    RateLimited,
+    Stopping,
+    StoreUnavailable,
+    Violation,
+)
 from scheduler.estimates import ask_of
 from scheduler.image_cache import ImageCache
 from scheduler.image_header import ImageRefused
@@ -18,10 +31,21 @@ from scheduler.jobs import ImageRef, Job, JobSpec, JobState, NewImage, NewJob
 from scheduler.ports import StoreClock, SubmissionStore
 from scheduler.records import Accepted
 from scheduler.signals import Signals
-from scheduler.validation import CheckedSpec, Defaults, SpecDraft, check_request_id, check_spec, new_image
+from scheduler.validation import (
+    DEFAULT_PRIORITY,
+    CheckedSpec,
+    Defaults,
+    SpecDraft,
+    check_request_id,
+    check_spec,
+    new_image,
+)
 
 MAX_BATCH = 1_000
 _LEAST_PRIORITY = 3
+# A large batch holds the event loop for a while, again and again; two at a time leave room for running work.
+_LARGE_BATCH = 50
+_LARGE_AT_ONCE = 2
 _PROBE_TIME = datetime.timedelta(seconds=1)
 
 _log = logs.get_logger(__name__)
@@ -80,12 +104,15 @@ class Submit:
         self._wake = wake
         self._expect_due = expect_due
         self._stopping = False
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     def stop(self) -> None:
         """Refuse submissions from now on."""
         self._stopping = True
 
-    async def jobs(self, client_id: str, submissions: Sequence[Submission]) -> Sequence[tuple[str, Job | None]]:
+    async def jobs(
+        self, client_id: str, submissions: Sequence[Submission], *, limits: SubmissionLimits = UNLIMITED
+    ) -> Sequence[tuple[str, Job | None]]:
         """Take all jobs in, or none.
 
         Returns:
@@ -94,6 +121,9 @@ class Submit:
 
         Raises:
             InvalidRequest: Some fields are bad.
+            PriorityNotAllowed: The caller may not ask for such urgent work.
+            RateLimited: The caller submits too fast.
+            QueueFull: The caller has too many jobs in the queue.
             RequestIdReused: A request_id was used with another spec.
             BreakerOpen: A job that asked to fail fast would have to wait for its provider.
             NotAccepting: An operator closed the door.
@@ -102,16 +132,43 @@ class Submit:
         self._check_open()
         if not 0 < len(submissions) <= MAX_BATCH:
             raise InvalidRequest([Violation("requests", f"must have 1 to {MAX_BATCH} entries")])
-        checked = await self._check(submissions)
+        async with self._turn(len(submissions)):
+            return await self._take_in(client_id, submissions, limits)
+
+    async def _take_in(
+        self, client_id: str, submissions: Sequence[Submission], limits: SubmissionLimits
+    ) -> Sequence[tuple[str, Job | None]]:
+        checked = await self._check([_with_priority(each, limits) for each in submissions])
+        for submission, spec in zip(submissions, checked, strict=True):
+            _check_priority(spec.spec, limits, submission.path_to("spec.priority"))
+        await self._pace(client_id, len(submissions), limits)
+        try:
+            return await self._store_all(client_id, submissions, checked, limits)
+        except ImagesMissing:
+            # A purge took them in between. Those that came along are stored again, of others their client is told.
+            return await self._store_all(client_id, submissions, checked, limits)
+
+    async def _store_all(
+        self,
+        client_id: str,
+        submissions: Sequence[Submission],
+        checked: Sequence[CheckedSpec],
+        limits: SubmissionLimits,
+    ) -> Sequence[tuple[str, Job | None]]:
         specs = await self._resolve_images(client_id, submissions, checked)
         new_images = [image for spec in checked for image in spec.new_images]
         if new_images:
             await self._store_images(client_id, new_images)
         jobs = [self._new_job(client_id, submission, spec) for submission, spec in zip(submissions, specs, strict=True)]
-        return await self._insert(client_id, jobs)
+        return await self._insert(client_id, jobs, limits)
 
     async def again(
-        self, client_id: str, repetitions: Sequence[Repetition], *, traceparent: str
+        self,
+        client_id: str,
+        repetitions: Sequence[Repetition],
+        *,
+        traceparent: str,
+        limits: SubmissionLimits = UNLIMITED,
     ) -> Sequence[tuple[str, Job | None]]:
         """Take jobs in that were there before. Returns and raises as `jobs`."""
         self._check_open()
@@ -120,11 +177,27 @@ class Submit:
         ]
         if violations:
             raise InvalidRequest(violations)
-        return await self._insert(client_id, [self._repeated(client_id, each, traceparent) for each in repetitions])
+        for each in repetitions:
+            _check_priority(each.spec, limits, f"The job {each.retried_from}")
+        await self._pace(client_id, len(repetitions), limits)
+        jobs = [self._repeated(client_id, each, traceparent) for each in repetitions]
+        return await self._insert(client_id, jobs, limits)
 
-    async def _insert(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[tuple[str, Job | None]]:
+    def _turn(self, count: int) -> AbstractAsyncContextManager[None]:
+        """Let large batches go two at a time, and the others at once."""
+        return self._large if count > _LARGE_BATCH else contextlib.nullcontext()
+
+    async def _pace(self, client_id: str, count: int, limits: SubmissionLimits) -> None:
+        if limits.per_second is not None:
+            wait = await self._store.pace(client_id, count, per_second=limits.per_second)
+            if wait is not None:
+                raise RateLimited(limits.per_second, wait)
+
+    async def _insert(
+        self, client_id: str, jobs: Sequence[NewJob], limits: SubmissionLimits
+    ) -> Sequence[tuple[str, Job | None]]:
         """Store jobs, and see that somebody takes them."""
-        accepted = await self._store.insert_jobs(client_id, jobs)
+        accepted = await self._store.insert_jobs(client_id, jobs, max_queued=limits.max_queued)
         for job, place in zip(jobs, accepted, strict=True):
             if job.due_time is not None:
                 self._expect_due(job.due_time)
@@ -220,9 +293,10 @@ class Submit:
         ]
 
     async def _store_images(self, client_id: str, images: Sequence[NewImage]) -> None:
+        generation = self._images.generation
         await self._store.put_images(client_id, images)
         for image in images:
-            self._images.put(client_id, image.ref.sha256, image.data)
+            self._images.put(client_id, image.ref.sha256, image.data, generation)
 
     def _new_job(self, client_id: str, submission: Submission, spec: JobSpec) -> NewJob:
         now = self._time.now()
@@ -250,6 +324,19 @@ class Submit:
             dedup_key=spec_json.dedup_key(client_id, spec),
             retried_from=repetition.retried_from,
         )
+
+
+def _with_priority(submission: Submission, limits: SubmissionLimits) -> Submission:
+    """Let a job that names no priority be as urgent as jobs are, or as its caller may ask for if that is less."""
+    if submission.draft.priority or limits.max_priority is None:
+        return submission
+    priority = max(DEFAULT_PRIORITY, limits.max_priority)
+    return dataclasses.replace(submission, draft=dataclasses.replace(submission.draft, priority=priority))
+
+
+def _check_priority(spec: JobSpec, limits: SubmissionLimits, path: str) -> None:
+    if limits.max_priority is not None and spec.priority < limits.max_priority:
+        raise PriorityNotAllowed(path, spec.priority, limits.max_priority)
 
 
 def _accepted(client_id: str, job: NewJob, place: Accepted) -> Job:

@@ -31,6 +31,8 @@ _MEDIA_RESOLUTIONS = ("LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
 _THINKING_LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
 _SERVICE_TIERS = ("STANDARD", "FLEX", "PRIORITY")
 
+DEFAULT_PRIORITY = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDraft:
@@ -135,7 +137,7 @@ def check_spec(
         schema_json=draft.schema_json or "",
         schema_is_struct=draft.schema_is_struct,
         model=draft.model or defaults.model,
-        priority=draft.priority or 2,
+        priority=draft.priority or DEFAULT_PRIORITY,
         timeout=draft.timeout or defaults.timeout,
         max_retries=defaults.max_retries if draft.max_retries is None else draft.max_retries,
         labels=dict(sorted(draft.labels.items())),
@@ -160,6 +162,19 @@ def check_labels(labels: Mapping[str, str], path: str) -> list[Violation]:
     check = _Checker(path)
     check.labels(labels)
     return check.violations
+
+
+def check_user(client_id: str, user_id: str) -> list[Violation]:
+    """Check the ids of a client and of one of its users."""
+    check = _Checker("")
+    check.text("client_id", client_id, required=True, max_characters=MAX_ID)
+    check.text("user_id", user_id, required=True, max_characters=MAX_ID)
+    return check.violations
+
+
+def forget_schemas() -> None:
+    """Forget the schemas that were checked."""
+    _schema_refusal.cache_clear()
 
 
 @lru_cache(maxsize=256)

@@ -2,18 +2,24 @@
 
 What this scheduler does itself wakes a watcher at once. What another one does is seen by a look into the store, at
 most `poll_seconds` later. A slow watcher gets the newest state, not every one, and never an older one.
+
+What a watch keeps of its jobs is without their content, and it reads a few of them at a time: their texts may be a
+thousand times as large.
 """
 
 import asyncio
 import dataclasses
 import datetime
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from scheduler.errors import Stopping, StoreUnavailable
 from scheduler.jobs import Job, JobState, Stage
 from scheduler.records import AttemptId
+
+_READ_AT_ONCE = 50
 
 
 class JobLookup(Protocol):
@@ -22,12 +28,21 @@ class JobLookup(Protocol):
     async def find(self, client_id: str, job_ids: Collection[str]) -> dict[str, Job]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """The latest stage that a job's attempt entered."""
+
+    attempt: int
+    stage: Stage
+    time: datetime.datetime
+
+
 class _Watcher:
-    """What one stream has not seen yet. Written by the hub, emptied by the stream."""
+    """What one stream has not seen yet, by job. Written by the hub, emptied by the stream."""
 
     def __init__(self) -> None:
         self.changed: set[str] = set()
-        self.stages: dict[AttemptId, tuple[Stage, datetime.datetime]] = {}
+        self.stages: dict[str, _Entered] = {}
         self.wake = asyncio.Event()
 
 
@@ -47,7 +62,7 @@ class WatchHub:
     def stage_entered(self, attempt: AttemptId, stage: Stage, time: datetime.datetime) -> None:
         """A running attempt is at another stage."""
         for watcher in self._watchers.get(attempt.job_id, ()):
-            watcher.stages[attempt] = (stage, time)
+            watcher.stages[attempt.job_id] = _Entered(attempt.attempt, stage, time)
             watcher.wake.set()
 
     def close(self) -> None:
@@ -85,8 +100,10 @@ class Watch:
         self._lookup = lookup
         self._poll_seconds = poll_seconds
 
-    async def jobs(self, client_id: str, job_ids: Collection[str]) -> AsyncIterator[Job]:
+    async def jobs(self, client_id: str, job_ids: Collection[str], *, full: bool = True) -> AsyncIterator[Job]:
         """Yield the jobs as they are, then each change; ends when all are final.
+
+        Unless `full`, prompt, system instruction and schema may be missing.
 
         Raises:
             StoreUnavailable: The present state cannot be read; later outages only delay.
@@ -94,20 +111,28 @@ class Watch:
         """
         watcher = _Watcher()
         self._hub.add(watcher, job_ids)
+        seen: dict[str, Job] = {}
         try:
-            seen = await self._lookup.find(client_id, job_ids)
-            for job in list(seen.values()):
-                yield job
-            while open_ids := [job_id for job_id, job in seen.items() if not job.state.is_final]:
-                for job in await self._changes(client_id, watcher, seen, open_ids):
-                    seen[job.job_id] = job
+            for portion in _portions(list(job_ids)):
+                for job in (await self._lookup.find(client_id, portion)).values():
+                    seen[job.job_id] = _without_content(job)
                     yield job
+            while open_ids := [job_id for job_id, job in seen.items() if not job.state.is_final]:
+                news = await self._news(watcher, seen, open_ids, full=full)
+                for portion in _portions(news.told):
+                    fresh = await self._read(client_id, [job_id for job_id in portion if job_id in news.to_read])
+                    for job_id in portion:
+                        job = _at_stage(fresh.get(job_id, seen[job_id]), news.stages.get(job_id))
+                        if job.progress > seen[job_id].progress:
+                            seen[job_id] = _without_content(job)
+                            yield job
         finally:
             self._hub.remove(watcher, job_ids)
 
-    async def _changes(
-        self, client_id: str, watcher: _Watcher, seen: dict[str, Job], open_ids: Collection[str]
-    ) -> list[Job]:
+    async def _news(
+        self, watcher: _Watcher, seen: Mapping[str, Job], open_ids: Collection[str], *, full: bool
+    ) -> "_News":
+        """Wait until there is something to look at. Raises Stopping."""
         try:
             async with asyncio.timeout(self._poll_seconds):
                 await watcher.wake.wait()
@@ -118,24 +143,50 @@ class Watch:
             raise Stopping("This scheduler is stopping; ask again.")
         watcher.wake.clear()
         stages, watcher.stages = watcher.stages, {}
-        started = {
-            attempt.job_id
-            for attempt in stages
-            if attempt.job_id in seen
-            and (seen[attempt.job_id].attempt, seen[attempt.job_id].state) != (attempt.attempt, JobState.RUNNING)
-        }
         changed, watcher.changed = watcher.changed, set()
-        to_read = [job_id for job_id in {*changed, *started, *polled} if job_id in open_ids]
-        fresh = await self._read(client_id, to_read) if to_read else {}
-        newer = {**{job_id: seen[job_id] for job_id in open_ids}, **fresh}
-        for attempt, (stage, time) in stages.items():
-            job = newer.get(attempt.job_id)
-            if job and job.state is JobState.RUNNING and job.attempt == attempt.attempt and (job.stage or 0) < stage:
-                newer[job.job_id] = dataclasses.replace(job, stage=stage, stage_start_time=time)
-        return [job for job_id, job in newer.items() if job.progress > seen[job_id].progress]
+        started = {
+            job_id
+            for job_id, entered in stages.items()
+            if job_id in seen
+            and (full or (seen[job_id].attempt, seen[job_id].state) != (entered.attempt, JobState.RUNNING))
+        }
+        to_read = {*changed, *started, *polled}
+        return _News(
+            told=[job_id for job_id in open_ids if job_id in to_read or job_id in stages],
+            to_read=to_read,
+            stages=stages,
+        )
 
     async def _read(self, client_id: str, job_ids: Collection[str]) -> dict[str, Job]:
         try:
-            return await self._lookup.find(client_id, job_ids)
+            return await self._lookup.find(client_id, job_ids) if job_ids else {}
         except StoreUnavailable:
             return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    """Jobs that may have changed, which of them must be read to know, and what stages others have entered."""
+
+    told: Sequence[str]
+    to_read: Collection[str]
+    stages: Mapping[str, _Entered]
+
+
+def _portions(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(job_ids), _READ_AT_ONCE):
+        yield job_ids[start : start + _READ_AT_ONCE]
+
+
+def _at_stage(job: Job, entered: _Entered | None) -> Job:
+    """Return the job at the stage that its attempt has entered, unless it is further."""
+    if entered is None or job.state is not JobState.RUNNING or job.attempt != entered.attempt:
+        return job
+    if (job.stage or 0) >= entered.stage:
+        return job
+    return dataclasses.replace(job, stage=entered.stage, stage_start_time=entered.time)
+
+
+def _without_content(job: Job) -> Job:
+    spec = dataclasses.replace(job.spec, prompt="", system_instruction="", schema_json="")
+    return dataclasses.replace(job, spec=spec, result=None, error=None)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import asyncpg
@@ -51,12 +51,13 @@ _log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
-    """The pool's numbers; seconds."""
+    """The pool's numbers, in seconds, and what reads the password for each connection."""
 
     min_size: int = 2
     max_size: int = 10
     idle_seconds: float = 30.0
     connect_seconds: float = 2.0
+    password: Callable[[], str] | None = None
 
 
 class Database:
@@ -112,6 +113,16 @@ class Database:
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"The database is away: {error or type(error).__name__}") from error
 
+    @contextlib.asynccontextmanager
+    async def planning_anew(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection whose plans know the parameters. Raises as `connection`.
+
+        A plan that does not know the limit, or how few jobs a user has, reads the whole history.
+        """
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            yield connection
+
 
 class Queries:
     """The base of the store's parts: statements on one database."""
@@ -128,6 +139,7 @@ async def open_database(
     try:
         pool = await asyncpg.create_pool(
             url,
+            password=settings.password,
             min_size=settings.min_size,
             max_size=settings.max_size,
             max_inactive_connection_lifetime=settings.idle_seconds,

@@ -7,20 +7,24 @@ run.
 import datetime
 from collections.abc import Collection, Mapping
 
-from scheduler.errors import StaleHello
+from scheduler.callers import ANONYMOUS
+from scheduler.errors import ExecutorNotYours, StaleHello
 from scheduler.postgres.database import Queries
 from scheduler.postgres.running import COLUMNS, running_jobs
 from scheduler.records import AttemptId, ExecutorInfo, Registration, RunningJob
 
 _REGISTER = """
-INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, dial, session, connect_time, last_seen)
-VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now())
+INSERT INTO executors AS e (executor_id, host, version, capacity, lanes, dial, client_id, session, connect_time,
+    last_seen)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 1, now(), now())
 ON CONFLICT (executor_id) DO UPDATE
 SET host = excluded.host, version = excluded.version, capacity = excluded.capacity, lanes = excluded.lanes, dial = excluded.dial,
-    session = e.session + 1, connect_time = now(), last_seen = now()
-WHERE e.dial <= excluded.dial
+    client_id = excluded.client_id, session = e.session + 1, connect_time = now(), last_seen = now()
+WHERE e.dial <= excluded.dial AND (e.client_id IN ($8, excluded.client_id) OR e.lost_session >= e.session)
 RETURNING session
 """
+
+_OWNER = "SELECT CASE WHEN lost_session < session THEN client_id ELSE $2 END FROM executors WHERE executor_id = $1"
 
 # After lock_held. One whose loss (5) put it back into the queue is taken back while it only waits there: nobody else has
 # begun it, and its loss is forgotten.
@@ -78,6 +82,13 @@ WHERE q.state = 3 AND (q.session <= e.lost_session OR q.session < e.session)
 """
 )
 
+_RUNS_WITH_IMAGE = """
+SELECT j.client_id
+FROM queue q JOIN jobs j ON j.job_id = q.job_id JOIN executors e ON e.executor_id = q.executor_id
+WHERE q.job_id = $1 AND q.state = 3 AND e.client_id = $3
+    AND EXISTS (SELECT 1 FROM json_array_elements(j.spec -> 'images') i WHERE i ->> 'sha256' = $2)
+"""
+
 
 class Executors(Queries):
     """Implements ExecutorStore."""
@@ -92,8 +103,14 @@ class Executors(Queries):
                 executor.capacity,
                 list(executor.lanes),
                 executor.dial,
+                executor.client_id,
+                # Of the time before there were keys.
+                ANONYMOUS,
             )
             if session is None:
+                owner = await connection.fetchval(_OWNER, executor.executor_id, executor.client_id)
+                if owner not in (ANONYMOUS, executor.client_id):
+                    raise ExecutorNotYours(executor.executor_id)
                 raise StaleHello(executor.executor_id)
             job_ids = [attempt.job_id for attempt in held]
             await connection.execute("SELECT lock_held($1::uuid[])", job_ids)
@@ -140,13 +157,7 @@ class Executors(Queries):
             )
         return {row["lane"] for row in rows}
 
-    async def runs_with_image(self, job_id: str, sha256: str) -> str | None:
+    async def runs_with_image(self, job_id: str, sha256: str, *, executor_client: str) -> str | None:
         async with self._database.connection() as connection:
-            client_id: str | None = await connection.fetchval(
-                "SELECT j.client_id FROM queue q JOIN jobs j ON j.job_id = q.job_id"
-                " WHERE q.job_id = $1 AND q.state = 3"
-                " AND EXISTS (SELECT 1 FROM json_array_elements(j.spec -> 'images') i WHERE i ->> 'sha256' = $2)",
-                job_id,
-                sha256,
-            )
+            client_id: str | None = await connection.fetchval(_RUNS_WITH_IMAGE, job_id, sha256, executor_client)
         return client_id

@@ -1,7 +1,7 @@
 """Brings a database to the revision that this code needs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 from alembic import command
@@ -25,16 +25,27 @@ _GAVE_WAY = "55P03"
 _PAUSE_SECONDS = 0.1
 _TRIES = 200
 
+_Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
-def upgrade(url: str, revision: str = "head") -> None:
+
+def upgrade(url: str, revision: str = "head", *, password: Callable[[], str] | None = None) -> None:
     """Migrate up to the revision, and make the partitions of the coming days. Blocks; needs no running loop.
+
+    Args:
+        url: Of the database.
+        revision: The one to reach.
+        password: Reads the password, for each connection, if the URL has none.
 
     Raises:
         StoreUnavailable: The database does not answer, or does not let us in.
     """
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, password=password)
+
     try:
-        asyncio.run(_run(url, lambda config: command.upgrade(config, revision)))
-        asyncio.run(_make_partitions(url))
+        asyncio.run(_run(connect, lambda config: command.upgrade(config, revision)))
+        asyncio.run(_make_partitions(connect))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"The database is away: {error}") from error
     except DBAPIError as error:
@@ -43,7 +54,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def downgrade(url: str, revision: str) -> None:
     """Migrate down to the revision; "base" empties the database. Blocks; needs no running loop."""
-    asyncio.run(_run(url, lambda config: command.downgrade(config, revision)))
+    asyncio.run(_run(lambda: asyncpg.connect(url), lambda config: command.downgrade(config, revision)))
 
 
 def _config() -> Config:
@@ -53,21 +64,19 @@ def _config() -> Config:
     return config
 
 
-async def _run(url: str, run: Callable[[Config], None]) -> None:
+async def _run(connect: _Connect, run: Callable[[Config], None]) -> None:
     for _ in range(_TRIES - 1):
         try:
-            return await _run_once(url, run)
+            return await _run_once(connect, run)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) != _GAVE_WAY:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-    return await _run_once(url, run)
+    return await _run_once(connect, run)
 
 
-async def _run_once(url: str, run: Callable[[Config], None]) -> None:
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
-    )
+async def _run_once(connect: _Connect, run: Callable[[Config], None]) -> None:
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
 
     def migrate(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -84,8 +93,8 @@ async def _run_once(url: str, run: Callable[[Config], None]) -> None:
         await engine.dispose()
 
 
-async def _make_partitions(url: str) -> None:
-    connection = await asyncpg.connect(url)
+async def _make_partitions(connect: _Connect) -> None:
+    connection = await connect()
     try:
         await partitions.make_ahead(connection)
     finally:

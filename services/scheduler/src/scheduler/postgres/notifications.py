@@ -28,8 +28,17 @@ _log = logs.get_logger(__name__)
 class Notifications:
     """Implements Signals. The listener has a connection of its own."""
 
-    def __init__(self, *, url: str, database: Database, sender: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        password: Callable[[], str] | None = None,
+        database: Database,
+        sender: str,
+        clock: Clock,
+    ) -> None:
         self._url = url
+        self._password = password
         self._database = database
         self._sender = sender
         self._clock = clock
@@ -70,7 +79,7 @@ class Notifications:
 
     @contextlib.asynccontextmanager
     async def _listening(self, on_signal: Callable[[], None]) -> AsyncIterator[asyncpg.Connection]:
-        connection = await asyncpg.connect(self._url, timeout=_CONNECT_SECONDS)
+        connection = await asyncpg.connect(self._url, password=self._password, timeout=_CONNECT_SECONDS)
 
         def heard(_: Any, __: int, ___: str, sender: Any) -> None:
             if sender != self._sender:

@@ -7,6 +7,7 @@ import asyncpg
 
 from scheduler.jobs import JobError, JobState, Stage, Usage
 from scheduler.postgres.database import Queries
+from scheduler.postgres.purging import FIND_PURGED, LOCK_LATE_RECORDS
 from scheduler.postgres.running import COLUMNS, running_jobs
 from scheduler.records import AttemptId, AttemptRecord, Ended, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
 
@@ -122,8 +123,12 @@ class Outcomes(Queries):
         return {AttemptId(str(row[0]), row[1]) for row in rows}
 
     async def note_late(self, records: Sequence[AttemptRecord]) -> None:
-        async with self._database.reserved() as connection:
-            await connection.execute(_NOTE_LATE, *_columns(records))
+        ids = [record.attempt_id.job_id for record in records]
+        async with self._database.reserved() as connection, connection.transaction():
+            await connection.execute(LOCK_LATE_RECORDS)
+            purged = {str(row["job_id"]) for row in await connection.fetch(FIND_PURGED, ids)}
+            kept = [record.without_content() if record.attempt_id.job_id in purged else record for record in records]
+            await connection.execute(_NOTE_LATE, *_columns(kept))
 
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
         async with self._database.reserved() as connection:

@@ -1,9 +1,8 @@
 """Reads jobs: the hot row while there is one, else the result. See ports.JobReader."""
 
-import contextlib
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
@@ -20,7 +19,9 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
     coalesce(q.start_time, r.start_time) AS start_time, r.finish_time, q.due_time,
     coalesce(q.executor_id, r.executor_id) AS executor_id, r.error_kind, r.error_message, r.error_retryable,
     coalesce(r.output_json, (SELECT o.output_json FROM results o WHERE o.job_id = r.cached_from)) AS output_json,
-    r.cached_from, a.model_version, a.usage, a.stage_seconds, q.leader, j.retried_from,
+    r.cached_from, j.purge_time, a.usage,
+    coalesce(a.model_version, (SELECT o.model_version FROM results o WHERE o.job_id = r.cached_from)) AS model_version,
+    a.stage_seconds, q.leader, j.retried_from,
     (SELECT sum(cost_usd) FROM attempts s WHERE s.job_id = r.job_id) AS cost_usd
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id
@@ -65,21 +66,14 @@ class Reading(Queries):
     async def list_jobs(
         self, client_id: str, query: JobQuery, *, before: str | None, limit: int, attempts: bool
     ) -> Sequence[Job]:
-        async with self._planning_anew() as connection:
+        async with self._database.planning_anew() as connection:
             rows = await connection.fetch(_list(_COLUMNS, query), *_parameters(client_id, query, before, limit))
             return await _jobs(connection, rows, attempts=attempts)
 
     async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
-        async with self._planning_anew() as connection:
+        async with self._database.planning_anew() as connection:
             rows = await connection.fetch(_list(_IDS, query), *_parameters(client_id, query, before, limit))
         return [str(row["job_id"]) for row in rows]
-
-    @contextlib.asynccontextmanager
-    async def _planning_anew(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection whose plans know the parameters: one that does not know the limit reads the whole history."""
-        async with self._database.connection() as connection, connection.transaction():
-            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-            yield connection
 
 
 def _list(selection: str, query: JobQuery) -> str:
@@ -140,13 +134,14 @@ def _job(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> Job:
         result=_result(row) if state is JobState.SUCCEEDED else None,
         error=_error(row) if state is JobState.FAILED else None,
         attempts=attempts,
+        purged=row["purge_time"] is not None,
     )
 
 
 def _result(row: asyncpg.Record) -> Result:
     cached = row["cached_from"] is not None
     return Result(
-        output_json=row["output_json"],
+        output_json=row["output_json"] or "",
         model_version=row["model_version"] or "",
         usage=Usage() if cached else _usage(row) or Usage(),
         cost_usd=row["cost_usd"] or 0.0,

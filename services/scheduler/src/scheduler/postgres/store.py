@@ -10,8 +10,10 @@ from scheduler.postgres import partitions, revision
 from scheduler.postgres.claims import Claims
 from scheduler.postgres.database import Database, PoolSettings, open_database
 from scheduler.postgres.executors import Executors
+from scheduler.postgres.keys import Keys
 from scheduler.postgres.lanes import Lanes
 from scheduler.postgres.outcomes import Outcomes
+from scheduler.postgres.purging import Purging
 from scheduler.postgres.reading import Reading
 from scheduler.postgres.submissions import Submissions
 
@@ -30,7 +32,7 @@ _DROP_OLD = (
 )
 
 
-class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors, Lanes):
+class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors, Lanes, Keys, Purging):
     """Implements ports.Store; each base class one of its readers."""
 
     @property

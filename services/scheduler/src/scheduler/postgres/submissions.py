@@ -1,23 +1,28 @@
 """Takes jobs and images in. See ports.SubmissionStore."""
 
+import asyncio
+import contextlib
 import datetime
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import asyncpg
 
+from policies import submission_rate
 from scheduler import spec_json
-from scheduler.errors import RequestIdReused
+from scheduler.errors import ImagesMissing, QueueFull, RequestIdReused, StoreUnavailable
 from scheduler.jobs import ImageRef, NewImage, NewJob
 from scheduler.postgres.database import Database, Queries
 from scheduler.postgres.dedup import ALONE, Place, find_places
 from scheduler.records import Accepted
 
+_TURN_SECONDS = 2.0
 _IMAGE_LIFETIME = datetime.timedelta(hours=24)
 
 # The seq is drawn in the order of the call. No lane is locked: see the floors in claim_jobs. What a recent result
-# answers never enters the queue.
+# answers never enters the queue. The images are kept last: until the jobs are there for all to see.
 _INSERT_JOBS = """
 WITH new AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[], $7::json[], $8::text[],
@@ -32,14 +37,17 @@ WITH new AS MATERIALIZED (
     INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time)
     SELECT n.job_id, r.state, 1, 0, 0, coalesce(r.cached_from, r.job_id), n.create_time
     FROM new n JOIN results r ON r.job_id = n.result
+), queued AS (
+    INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
+        max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time, timeout_seconds, limited_client)
+    SELECT job_id, lane, CASE WHEN due_time IS NULL THEN 2 ELSE 1 END, rank, nextval('queue_seq'), 1, due_time, expire_time,
+        create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time, timeout_seconds,
+        CASE WHEN $19 THEN $2 END
+    FROM (SELECT * FROM new WHERE result IS NULL ORDER BY place) ordered
 )
-INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
-    max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time, timeout_seconds)
-SELECT job_id, lane, CASE WHEN due_time IS NULL THEN 2 ELSE 1 END, rank, nextval('queue_seq'), 1, due_time, expire_time,
-    create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time,
-    timeout_seconds
-FROM (SELECT * FROM new WHERE result IS NULL ORDER BY place) ordered
+SELECT keep_images($2, $18::bytea[])
 """
+_IMAGES_GONE = "VJ001"
 
 # Keys go in in order, so that two submissions of the same ids wait for each other instead of deadlocking; the second
 # sees the first's rows. A key older than 24 h is free again.
@@ -58,12 +66,39 @@ _FIND_KEYS = """
 SELECT request_id, spec_hash, job_id FROM idempotency_keys WHERE client_id = $1 AND request_id = ANY ($2)
 """
 
+_KNOWN_KEYS = """
+SELECT request_id FROM idempotency_keys
+WHERE client_id = $1 AND request_id = ANY ($2) AND create_time >= now() - interval '24 hours'
+"""
+
+# Two numbers, of which the first is nobody else's. Taken before any other lock, so who waits for it holds nothing.
+_LOCK_DEPTH = "SELECT pg_advisory_xact_lock(811, hashtext($1))"
+_COUNT_QUEUED = "SELECT count(*) FROM (SELECT FROM queue WHERE limited_client = $1 LIMIT $2) q"
+
+# See policies.submission_rate. Who is refused is so by a look that locks nothing, but for one that another call was
+# faster than: it may come back when that one is worked off. A crash may forget the last half second, and no disk waits.
+_PACE = """
+WITH known AS MATERIALIZED (
+    SELECT next_time - now() - $3::interval AS wait FROM submission_pace WHERE client_id = $1
+), taken AS (
+    INSERT INTO submission_pace AS p (client_id, next_time)
+    SELECT $1, now() + $2::interval WHERE NOT EXISTS (SELECT FROM known WHERE wait > interval '0')
+    ON CONFLICT (client_id) DO UPDATE SET next_time = greatest(p.next_time, now()) + $2::interval
+    WHERE p.next_time - now() <= $3::interval
+    RETURNING 1
+)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM taken)
+    THEN coalesce((SELECT wait FROM known WHERE wait > interval '0'), $2::interval) END AS wait,
+    set_config('synchronous_commit', 'off', true)
+"""
+
 _PUT_IMAGES = """
 INSERT INTO images AS i (client_id, sha256, mime_type, size, data, create_time, expire_time)
 SELECT $1, n.sha256, n.mime_type, octet_length(n.data), n.data, now(), now() + $5
 FROM unnest($2::bytea[], $3::text[], $4::bytea[]) AS n (sha256, mime_type, data)
 ORDER BY n.sha256
-ON CONFLICT (client_id, sha256) DO UPDATE SET expire_time = greatest(i.expire_time, excluded.expire_time)
+ON CONFLICT (client_id, sha256) DO UPDATE
+SET expire_time = greatest(i.expire_time, excluded.expire_time), purge_id = NULL
 """
 
 
@@ -74,11 +109,13 @@ class Submissions(Queries):
         super().__init__(database)
         # Lanes that are known to have a row; lanes are never deleted.
         self._lanes: set[str] = set()
+        # Of the clients that submit just now: whoever waits for a lock, or has it, keeps it alive.
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def find_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, ImageRef]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "UPDATE images SET expire_time = greatest(expire_time, now() + $3)"
+                "UPDATE images SET expire_time = greatest(expire_time, now() + $3), purge_id = NULL"
                 " WHERE client_id = $1 AND sha256 = ANY ($2) RETURNING sha256, mime_type, size",
                 client_id,
                 [bytes.fromhex(sha256) for sha256 in sha256s],
@@ -101,23 +138,61 @@ class Submissions(Queries):
                 _IMAGE_LIFETIME,
             )
 
-    async def insert_jobs(self, client_id: str, jobs: Sequence[NewJob]) -> Sequence[Accepted]:
-        async with self._database.connection() as connection:
+    async def insert_jobs(
+        self, client_id: str, jobs: Sequence[NewJob], *, max_queued: int | None = None
+    ) -> Sequence[Accepted]:
+        async with self._turn(client_id, max_queued), self._database.connection() as connection:
             await self._know_lanes(connection, {job.spec.lane for job in jobs})
-            if not any(job.request_id or job.dedup_key for job in jobs):
+            if max_queued is None and not any(job.request_id or job.dedup_key for job in jobs):
                 await _insert(connection, client_id, jobs, {})
                 return [Accepted(job_id=job.job_id) for job in jobs]
             async with connection.transaction():
+                if max_queued is not None:
+                    await connection.execute(_LOCK_DEPTH, client_id)
                 owners = await _own_request_ids(connection, client_id, jobs)
                 new = [job for job in jobs if owners.get(job.request_id, job.job_id) == job.job_id]
                 places = await find_places(connection, client_id, new)
+                if max_queued is not None:
+                    await _check_depth(connection, client_id, new, places, max_queued)
                 if new:
-                    await _insert(connection, client_id, new, places)
+                    await _insert(connection, client_id, new, places, is_limited=max_queued is not None)
         return [_accepted(job, owners.get(job.request_id, job.job_id), places.get(job.job_id, ALONE)) for job in jobs]
+
+    async def known_requests(self, client_id: str, request_ids: Collection[str]) -> Collection[str]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_KNOWN_KEYS, client_id, list(request_ids))
+        return {row["request_id"] for row in rows}
+
+    async def pace(self, client_id: str, count: int, *, per_second: float) -> datetime.timedelta | None:
+        cost = submission_rate.cost(count, per_second=per_second)
+        async with self._database.connection() as connection:
+            wait: datetime.timedelta | None = await connection.fetchval(_PACE, client_id, cost, submission_rate.BURST)
+        return wait
 
     async def raise_leader(self, job_id: str, rank: int) -> None:
         async with self._database.connection() as connection:
             await connection.execute("SELECT raise_jobs(ARRAY[$1::uuid], ARRAY[$2::smallint])", job_id, rank)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, client_id: str, max_queued: int | None) -> AsyncIterator[None]:
+        """Let the submissions of a client whose depth is counted go one by one.
+
+        The database makes them wait for each other anyway; here they hold no connection meanwhile, and so leave the
+        others to other clients.
+        """
+        if max_queued is None:
+            yield
+            return
+        turn = self._turns.setdefault(client_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("Too many submissions of the client are under way.") from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _know_lanes(self, connection: asyncpg.Connection, lanes: set[str]) -> None:
         unknown = sorted(lanes - self._lanes)
@@ -135,7 +210,30 @@ def _accepted(job: NewJob, owner: str, place: Place) -> Accepted:
 
 
 async def _insert(
-    connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob], places: Mapping[str, Place]
+    connection: asyncpg.Connection,
+    client_id: str,
+    jobs: Sequence[NewJob],
+    places: Mapping[str, Place],
+    *,
+    is_limited: bool = False,
+) -> None:
+    hashes = {image.sha256 for job in jobs for image in job.spec.images}
+    try:
+        await _execute_insert(connection, client_id, jobs, places, hashes, is_limited=is_limited)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _IMAGES_GONE:
+            raise
+        raise ImagesMissing(error.detail.split(",")) from None
+
+
+async def _execute_insert(
+    connection: asyncpg.Connection,
+    client_id: str,
+    jobs: Sequence[NewJob],
+    places: Mapping[str, Place],
+    hashes: Collection[str],
+    *,
+    is_limited: bool,
 ) -> None:
     await connection.execute(
         _INSERT_JOBS,
@@ -156,7 +254,25 @@ async def _insert(
         [places.get(job.job_id, ALONE).leader for job in jobs],
         [places.get(job.job_id, ALONE).result for job in jobs],
         [math.ceil(job.spec.timeout.total_seconds()) for job in jobs],
+        [bytes.fromhex(sha256) for sha256 in hashes],
+        is_limited,
     )
+
+
+async def _check_depth(
+    connection: asyncpg.Connection,
+    client_id: str,
+    new: Sequence[NewJob],
+    places: Mapping[str, Place],
+    max_queued: int,
+) -> None:
+    """Raise QueueFull unless there is room for those new jobs that no recent result answers."""
+    entering = sum(1 for job in new if places.get(job.job_id, ALONE).result is None)
+    if not entering:
+        return
+    queued: int = await connection.fetchval(_COUNT_QUEUED, client_id, max_queued)
+    if queued + entering > max_queued:
+        raise QueueFull(max_queued, queued)
 
 
 async def _own_request_ids(connection: asyncpg.Connection, client_id: str, jobs: Sequence[NewJob]) -> Mapping[str, str]:

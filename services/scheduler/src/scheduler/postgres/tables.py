@@ -72,6 +72,8 @@ queue = Table(
     # The kinds of failure after which a follower became a leader.
     Column("promoted_for", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("timeout_seconds", Integer, nullable=False, server_default=text("3600")),
+    # The job's client, if it may have only so many; null keeps the row out of the index that counts them.
+    Column("limited_client", Text),
     # Full pages would push every update to another page and bloat the table.
     postgresql_with={
         "fillfactor": 70,
@@ -90,6 +92,7 @@ Index(
 Index("queue_due_idx", queue.c.due_time, postgresql_where=text("state = 1"))
 Index("queue_leader_idx", queue.c.leader, postgresql_where=text("leader IS NOT NULL"))
 Index("queue_expire_idx", queue.c.expire_time, postgresql_where=text("expire_time IS NOT NULL AND state < 3"))
+Index("queue_limited_client_idx", queue.c.limited_client, postgresql_where=text("limited_client IS NOT NULL"))
 Index("queue_running_idx", queue.c.executor_id, postgresql_where=text("state = 3"))
 
 jobs = Table(
@@ -104,6 +107,8 @@ jobs = Table(
     # json, not jsonb: nothing searches it, and jsonb costs a parse at every insert.
     Column("spec", JSON, nullable=False),
     Column("retried_from", Uuid),
+    # When its content was removed.
+    _time("purge_time", nullable=True),
     postgresql_partition_by="RANGE (job_id)",
 )
 Index("jobs_history_idx", jobs.c.client_id, jobs.c.user_id, jobs.c.job_id.desc())
@@ -117,6 +122,7 @@ results = Table(
     Column("attempt", Integer, nullable=False),
     Column("retry_count", SmallInteger, nullable=False),
     Column("executor_id", Text),
+    # The job that keeps the output: the one that paid, or one that it was handed on to, which names itself.
     Column("cached_from", Uuid),
     _time("start_time", nullable=True),
     _time("finish_time"),
@@ -124,6 +130,8 @@ results = Table(
     Column("error_kind", Text),
     Column("error_message", Text),
     Column("error_retryable", Boolean),
+    # Of an output that was handed on; else the attempt tells.
+    Column("model_version", Text),
     postgresql_partition_by="RANGE (job_id)",
 )
 Index(
@@ -131,6 +139,7 @@ Index(
     results.c.job_id,
     postgresql_where=text("state = 5 AND error_retryable"),
 )
+Index("results_cached_from_idx", results.c.cached_from, postgresql_where=text("cached_from IS NOT NULL"))
 
 attempts = Table(
     "attempts",
@@ -166,6 +175,8 @@ images = Table(
     Column("data", LargeBinary, nullable=False),
     _time("create_time"),
     _time("expire_time"),
+    # The purge that removes it, unless somebody asks for it before.
+    Column("purge_id", Uuid),
 )
 
 lanes = Table(
@@ -218,6 +229,8 @@ executors = Table(
     _time("connect_time"),
     _time("last_seen"),
     Column("draining", Boolean, nullable=False, server_default=text("false")),
+    # Of the key that said hello; another client's key cannot take its place.
+    Column("client_id", Text, nullable=False, server_default=text("'anonymous'")),
 )
 
 commands = Table(
@@ -242,6 +255,7 @@ dedup = Table(
     _time("expire_time", nullable=True),
 )
 Index("dedup_expire_time_idx", dedup.c.expire_time)
+Index("dedup_result_idx", dedup.c.result, postgresql_where=text("result IS NOT NULL"))
 
 switches = Table(
     "switches",
@@ -260,6 +274,53 @@ idempotency_keys = Table(
     _time("create_time"),
 )
 Index("idempotency_keys_create_time_idx", idempotency_keys.c.create_time)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    # SHA-256 of the whole key: 256 random bits need no slow hash.
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("old_secret_hash", LargeBinary),
+    _time("old_secret_expire_time", nullable=True),
+    Column("max_priority", SmallInteger),
+    Column("submissions_per_second", Double),
+    Column("max_queued_jobs", BigInteger),
+    _time("create_time"),
+    _time("last_used_time", nullable=True),
+    _time("revoke_time", nullable=True),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    _time("create_time"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    _time("create_time"),
+    Column("key_id", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("request", JSON, nullable=False),
+    # Null until the change was made or refused.
+    Column("outcome", Text),
+)
+
+submission_pace = Table(
+    "submission_pace",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    # When the client's submissions so far are worked off at its rate.
+    _time("next_time"),
+)
 
 usage_daily = Table(
     "usage_daily",

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from scheduler.errors import InvalidRequest, Violation
+from scheduler.keys import Keys
 from scheduler.operate import LaneView, Operate
 from scheduler.ports import StoreClock
-from scheduler.rpc.mapping import set_time
+from scheduler.purge import Purge
+from scheduler.read_audit import ReadAudit
+from scheduler.rpc.key_calls import KeyCalls
+from scheduler.wire import set_time
 from visionjobs.v1 import admin_service_pb2 as pb
-from visionjobs.v1 import admin_service_pb2_grpc
 
 _Limit = Literal[
     "requests_per_minute",
@@ -23,11 +26,13 @@ _Context = Any
 """grpc.aio.ServicerContext; the generated base class asks for both flavours at once."""
 
 
-class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
-    """Maps requests to the use case."""
+class AdminServicer(KeyCalls):
+    """Maps requests to the use cases."""
 
-    def __init__(self, *, operate: Operate, time: StoreClock) -> None:
+    def __init__(self, *, operate: Operate, keys: Keys, audit: ReadAudit, purge: Purge, time: StoreClock) -> None:
+        super().__init__(keys=keys, audit=audit)
         self._operate = operate
+        self._purge = purge
         self._time = time
 
     async def ListLanes(self, request: pb.ListLanesRequest, context: _Context) -> pb.ListLanesResponse:  # noqa: N802
@@ -59,6 +64,17 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         del context
         await self._operate.set_accepting(accepting=request.accepting)
         return pb.SetAcceptingResponse(accepting=request.accepting)
+
+    async def PurgeUser(self, request: pb.PurgeUserRequest, context: _Context) -> pb.PurgeUserResponse:  # noqa: N802
+        del context
+        removal = await self._purge.user(request.client_id, request.user_id)
+        return pb.PurgeUserResponse(
+            jobs=removal.purged.jobs,
+            images=removal.purged.images,
+            results=removal.purged.results,
+            cancelled_jobs=removal.cancelled_jobs,
+            kept_images=len(removal.purged.kept_images),
+        )
 
     def _lanes(self, views: Iterable[LaneView]) -> list[pb.Lane]:
         return [self._lane(view) for view in views]

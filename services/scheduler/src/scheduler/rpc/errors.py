@@ -53,8 +53,60 @@ def translate(error: Exception) -> RpcError | None:  # noqa: C901, PLR0911, PLR0
             )
         case errors.ImagesGone(job_id=job_id):
             return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "IMAGES_GONE", str(error), {"job_id": job_id})
+        case errors.JobPurged(job_id=job_id):
+            return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_PURGED", str(error), {"job_id": job_id})
+        case errors.ImagesMissing():
+            return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "IMAGES_GONE", str(error))
         case errors.LaneNotFound(lane=lane):
             return RpcError(grpc.StatusCode.NOT_FOUND, "LANE_NOT_FOUND", str(error), {"lane": lane})
+        case errors.KeyMissing():
+            return RpcError(grpc.StatusCode.UNAUTHENTICATED, "KEY_MISSING", str(error))
+        case errors.KeyInvalid():
+            return RpcError(grpc.StatusCode.UNAUTHENTICATED, "KEY_INVALID", str(error))
+        case errors.RoleMissing(role=role, needed=needed):
+            return RpcError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "ROLE_MISSING",
+                str(error),
+                {"role": role, "needed": ",".join(needed)},
+            )
+        case errors.PriorityNotAllowed(path=path, priority=priority, allowed=allowed):
+            return RpcError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "PRIORITY_NOT_ALLOWED",
+                str(error),
+                {"path": path, "priority": str(priority), "allowed": str(allowed)},
+            )
+        case errors.ExecutorNotYours():
+            return RpcError(grpc.StatusCode.PERMISSION_DENIED, "EXECUTOR_NOT_YOURS", str(error))
+        case errors.KeyNotFound(key_id=key_id):
+            return RpcError(grpc.StatusCode.NOT_FOUND, "KEY_NOT_FOUND", str(error), {"key_id": key_id})
+        case errors.KeyIsRevoked(key_id=key_id):
+            return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "KEY_REVOKED", str(error), {"key_id": key_id})
+        case errors.LastAdminKey(key_id=key_id):
+            return RpcError(grpc.StatusCode.FAILED_PRECONDITION, "LAST_ADMIN_KEY", str(error), {"key_id": key_id})
+        case errors.RateLimited(per_second=per_second, retry_after=retry_after):
+            return RpcError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "RATE_LIMITED",
+                str(error),
+                {"per_second": f"{per_second:g}"},
+                retry_after=retry_after,
+            )
+        case errors.QueueFull(limit=limit, queued=queued):
+            return RpcError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "QUEUE_FULL",
+                str(error),
+                {"limit": str(limit), "queued": str(queued)},
+                retry_after=_CLOSED_RETRY,
+            )
+        case errors.TooManyCalls(kind=kind, limit=limit):
+            return RpcError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"TOO_MANY_{kind.upper()}", str(error), {"limit": str(limit)}
+            )
+        case errors.Overloaded(retry_after=retry_after):
+            return RpcError(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", str(error), retry_after=retry_after)
         case errors.NotAccepting():
             return RpcError(grpc.StatusCode.UNAVAILABLE, "NOT_ACCEPTING", str(error), retry_after=_CLOSED_RETRY)
         case errors.BreakerOpen(lane=lane, retry_after=retry_after):

@@ -12,6 +12,7 @@ from scheduler.errors import ProtocolViolation
 from scheduler.fleet import Session
 from scheduler.images import AssignedImages
 from scheduler.rpc import work_mapping
+from scheduler.rpc.gate import caller
 from scheduler.work import Work
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import executor_service_pb2_grpc
@@ -36,7 +37,8 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
         del context
         session = await self._open(request_iterator)
         try:
-            async with task_group(ProtocolViolation) as tasks:
+            # An abort, because the call was ended from outside: see runtime.ending.
+            async with task_group(ProtocolViolation, grpc.aio.AbortError) as tasks:
                 reader = tasks.create_task(self._read(session, request_iterator))
                 while items := await session.outbox.take():
                     for message in work_mapping.downlinks(items):
@@ -51,7 +53,7 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
         self, request: pb.FetchImageRequest, context: _Context
     ) -> AsyncIterator[pb.FetchImageResponse]:
         del context
-        data = await self._images.get(request.job_id, request.sha256)
+        data = await self._images.get(request.job_id, request.sha256, executor_client=caller().client_id)
         for start in range(0, len(data), _CHUNK_BYTES):
             yield pb.FetchImageResponse(chunk=data[start : start + _CHUNK_BYTES])
 
@@ -63,7 +65,7 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
             first = None
         if first is None or not first.HasField("hello"):
             raise ProtocolViolation("The first message of the stream must carry hello.")
-        info, held = work_mapping.hello(first.hello)
+        info, held = work_mapping.hello(first.hello, client_id=caller().client_id)
         message = work_mapping.uplink(first)
         session = await self._work.open(info, held)
         try:

@@ -6,13 +6,16 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from runtime.tracing import Tracing
+from scheduler import wire
 from scheduler.again import Again
 from scheduler.cancel import Cancel
 from scheduler.errors import AnswerTooLarge, InvalidRequest, Violation
 from scheduler.jobs import Job
+from scheduler.links import Links
 from scheduler.read import MAX_BATCH, MAX_WATCHED, Read, checked_ids, page_token
 from scheduler.records import JobQuery
 from scheduler.rpc import filters, mapping
+from scheduler.rpc.gate import caller
 from scheduler.submit import Submission, Submit
 from scheduler.watch import Watch
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
@@ -20,9 +23,6 @@ from visionjobs.v1 import vision_job_service_pb2 as pb
 
 _ANSWER_BYTES = 3 * 1024 * 1024
 """Other clients' default limit is 4 MiB."""
-
-_ANONYMOUS = "anonymous"
-"""The client while there are no keys."""
 
 _Context = Any
 """grpc.aio.ServicerContext; the generated base class asks for both flavours at once."""
@@ -39,6 +39,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         watch: Watch,
         cancel: Cancel,
         again: Again,
+        links: Links,
         tracing: Tracing,
         max_image_bytes: int,
     ) -> None:
@@ -47,16 +48,17 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         self._watch = watch
         self._cancel = cancel
         self._again = again
+        self._links = links
         self._tracing = tracing
         self._max_image_bytes = max_image_bytes
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: _Context) -> pb.SubmitJobResponse:  # noqa: N802
         [job] = await self._submitted([request], context, path="")
-        return pb.SubmitJobResponse(job=mapping.job_to_proto(self._read.with_wait(job), full=True))
+        return pb.SubmitJobResponse(job=wire.job_to_proto(self._read.with_wait(job), full=True))
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: _Context) -> pb.SubmitJobsResponse:  # noqa: N802
         jobs = await self._submitted(request.requests, context, path="requests[{index}]")
-        return pb.SubmitJobsResponse(jobs=[mapping.job_header(job) for job in jobs])
+        return pb.SubmitJobsResponse(jobs=[wire.job_header(job) for job in jobs])
 
     async def UploadImage(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: _Context
@@ -72,21 +74,21 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
             data += message.chunk
             if len(data) > self._max_image_bytes:
                 raise InvalidRequest([Violation("chunk", f"the image has more than {self._max_image_bytes} bytes")])
-        image = await self._submit.image(_ANONYMOUS, bytes(data), first.metadata.mime_type)
-        return pb.UploadImageResponse(image=mapping.image_to_proto(image))
+        image = await self._submit.image(caller().client_id, bytes(data), first.metadata.mime_type)
+        return pb.UploadImageResponse(image=wire.image_to_proto(image))
 
     async def GetJob(self, request: pb.GetJobRequest, context: _Context) -> pb.GetJobResponse:  # noqa: N802
         del context
         full = _is_full(request.view, default=True)
-        job = await self._read.job(_ANONYMOUS, request.job_id, attempts=full)
-        return pb.GetJobResponse(job=mapping.job_to_proto(job, full=full))
+        job = await self._read.job(caller().client_id, request.job_id, attempts=full)
+        return pb.GetJobResponse(job=wire.job_to_proto(job, full=full))
 
     async def BatchGetJobs(self, request: pb.BatchGetJobsRequest, context: _Context) -> pb.BatchGetJobsResponse:  # noqa: N802
         del context
         if not 0 < len(request.job_ids) <= MAX_BATCH:
             raise InvalidRequest([Violation("job_ids", f"must have 1 to {MAX_BATCH} entries")])
         full = _is_full(request.view, default=False)
-        jobs = await self._read.jobs(_ANONYMOUS, request.job_ids, attempts=full)
+        jobs = await self._read.jobs(caller().client_id, request.job_ids, attempts=full)
         fitting = _fitting(jobs, full=full)
         if len(fitting) < len(jobs):
             raise AnswerTooLarge(len(fitting))
@@ -97,11 +99,11 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         full = _is_full(request.view, default=False)
         query = filters.list_filter(request)
         jobs, more = await self._read.page(
-            _ANONYMOUS, query, page_size=request.page_size, page_token=request.page_token, attempts=full
+            caller().client_id, query, page_size=request.page_size, page_token=request.page_token, attempts=full
         )
         fitting = _fitting(jobs, full=full)
         # A single job that is too large goes out alone: without it the list would have no next page.
-        shown = fitting or [mapping.job_to_proto(job, full=full) for job in jobs[:1]]
+        shown = fitting or [wire.job_to_proto(job, full=full) for job in jobs[:1]]
         more = more or len(shown) < len(jobs)
         return pb.ListJobsResponse(
             jobs=shown, next_page_token=page_token(shown[-1].job_id, query) if more and shown else ""
@@ -112,7 +114,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
     ) -> AsyncIterator[pb.WatchJobResponse]:
         del context
         full = _is_full(request.view, default=False)
-        job = await self._read.job(_ANONYMOUS, request.job_id, attempts=False)
+        job = await self._read.job(caller().client_id, request.job_id, attempts=False)
         async for change in self._watched([job.job_id], full=full):
             yield pb.WatchJobResponse(job=change)
 
@@ -126,27 +128,47 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: _Context) -> pb.CancelJobResponse:  # noqa: N802
         del context
-        job = await self._cancel.job(_ANONYMOUS, request.job_id)
-        return pb.CancelJobResponse(job=mapping.job_to_proto(job, full=True))
+        job = await self._cancel.job(caller().client_id, request.job_id)
+        return pb.CancelJobResponse(job=wire.job_to_proto(job, full=True))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: _Context) -> pb.RetryJobResponse:  # noqa: N802
         with self._tracing.span("submit", self._parent(context), kind=SpanKind.SERVER) as span:
             job_id, job = await self._again.job(
-                _ANONYMOUS, request.job_id, request_id=request.request_id, traceparent=span.traceparent
+                caller().client_id,
+                request.job_id,
+                request_id=request.request_id,
+                traceparent=span.traceparent,
+                limits=caller().limits,
             )
-        found = self._read.with_wait(job) if job else await self._read.job(_ANONYMOUS, job_id, attempts=True)
-        return pb.RetryJobResponse(job=mapping.job_to_proto(found, full=True))
+        found = self._read.with_wait(job) if job else await self._read.job(caller().client_id, job_id, attempts=True)
+        return pb.RetryJobResponse(job=wire.job_to_proto(found, full=True))
 
     async def CancelJobs(self, request: pb.CancelJobsRequest, context: _Context) -> pb.CancelJobsResponse:  # noqa: N802
         del context
-        count = await self._cancel.jobs(_ANONYMOUS, filters.job_filter(request.filter), dry_run=request.dry_run)
+        count = await self._cancel.jobs(caller().client_id, filters.job_filter(request.filter), dry_run=request.dry_run)
         return pb.CancelJobsResponse(count=count)
 
     async def RetryJobs(self, request: pb.RetryJobsRequest, context: _Context) -> pb.RetryJobsResponse:  # noqa: N802
         query = filters.job_filter(request.filter)
         with self._tracing.span("submit", self._parent(context), kind=SpanKind.SERVER) as span:
-            count = await self._again.jobs(_ANONYMOUS, query, dry_run=request.dry_run, traceparent=span.traceparent)
+            count = await self._again.jobs(
+                caller().client_id,
+                query,
+                dry_run=request.dry_run,
+                traceparent=span.traceparent,
+                limits=caller().limits,
+            )
         return pb.RetryJobsResponse(count=count)
+
+    async def CreateJobLink(  # noqa: N802
+        self, request: pb.CreateJobLinkRequest, context: _Context
+    ) -> pb.CreateJobLinkResponse:
+        del context
+        lifetime = mapping.duration(request.lifetime) if request.HasField("lifetime") else None
+        url, expire_time = await self._links.create(caller().client_id, request.job_id, lifetime)
+        answer = pb.CreateJobLinkResponse(url=url)
+        answer.expire_time.FromDatetime(expire_time)
+        return answer
 
     def _parent(self, context: _Context) -> str:
         """Return the caller's trace, or a new one."""
@@ -165,12 +187,12 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
                 )
                 for index, request in enumerate(requests)
             ]
-            accepted = await self._submit.jobs(_ANONYMOUS, submissions)
+            accepted = await self._submit.jobs(caller().client_id, submissions, limits=caller().limits)
             span.set({"visionjobs.job.id": [job_id for job_id, _ in accepted]})
         known_ids = sorted({job_id for job_id, job in accepted if job is None})
         jobs = {job.job_id: job for _, job in accepted if job is not None}
         if known_ids:
-            known = await self._read.jobs(_ANONYMOUS, known_ids, attempts=not path)
+            known = await self._read.jobs(caller().client_id, known_ids, attempts=not path)
             jobs |= {job.job_id: job for job in known}
         return [jobs[job_id] for job_id, _ in accepted]
 
@@ -181,10 +203,10 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
             raise InvalidRequest([Violation("job_ids", f"must have at most {MAX_WATCHED} entries")])
         if request.job_ids:
             ids = list(dict.fromkeys(checked_ids(request.job_ids)))
-            await self._read.jobs(_ANONYMOUS, ids)
+            await self._read.jobs(caller().client_id, ids)
             return ids
         jobs, _ = await self._read.page(
-            _ANONYMOUS,
+            caller().client_id,
             JobQuery(labels=filters.labels(request.labels)),
             page_size=MAX_WATCHED,
             page_token="",
@@ -193,11 +215,11 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         return [job.job_id for job in jobs]
 
     async def _watched(self, job_ids: Sequence[str], *, full: bool) -> AsyncIterator[job_pb2.Job]:
-        async for job in self._watch.jobs(_ANONYMOUS, job_ids):
+        async for job in self._watch.jobs(caller().client_id, job_ids, full=full):
             # The attempts are read when there is something to tell for good.
             whole = full and job.state.is_final
-            current = await self._read.job(_ANONYMOUS, job.job_id, attempts=True) if whole else job
-            yield mapping.job_to_proto(current, full=full)
+            current = await self._read.job(caller().client_id, job.job_id, attempts=True) if whole else job
+            yield wire.job_to_proto(current, full=full)
 
 
 def _is_full(view: job_pb2.JobView.ValueType, *, default: bool) -> bool:
@@ -217,7 +239,7 @@ def _fitting(jobs: Sequence[Job], *, full: bool) -> list[job_pb2.Job]:
     messages: list[job_pb2.Job] = []
     size = 0
     for job in jobs:
-        message = mapping.job_to_proto(job, full=full)
+        message = wire.job_to_proto(job, full=full)
         size += message.ByteSize() + 16
         if size > _ANSWER_BYTES:
             break

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from google.protobuf import duration_pb2
 
+from scheduler import wire
 from scheduler.errors import ProtocolViolation
 from scheduler.fleet import (
     Assignment,
@@ -38,8 +39,8 @@ _LANE = re.compile(r"[\w.-]+/(\*|[\w.-]+)", re.ASCII)
 _MAX_WAIT_SECONDS = 30 * 86_400
 
 
-def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
-    """Return who dials, and what it holds. Raises ProtocolViolation."""
+def hello(message: pb.Hello, *, client_id: str) -> tuple[ExecutorInfo, list[AttemptId]]:
+    """Return who dials, with a key of which client, and what it holds. Raises ProtocolViolation."""
     if not 0 < len(message.executor_id) <= _MAX_NAME or "\x00" in message.executor_id:
         raise ProtocolViolation("hello.executor_id must have 1 to 128 characters.")
     if message.capacity < 1 or not message.lanes:
@@ -53,6 +54,7 @@ def hello(message: pb.Hello) -> tuple[ExecutorInfo, list[AttemptId]]:
         capacity=message.capacity,
         lanes=tuple(message.lanes),
         dial=message.dial,
+        client_id=client_id,
     )
     return info, _attempt_ids(message.held)
 
@@ -158,13 +160,13 @@ def _assignment(assignment: Assignment) -> pb.Assignment:
 def _work_spec(spec: JobSpec) -> job_pb2.JobSpec:
     """Return what the executor needs of a spec; the schema always as text, which it would have to make of a Struct."""
     message = job_pb2.JobSpec(
-        images=[mapping.image_to_proto(image) for image in spec.images],
+        images=[wire.image_to_proto(image) for image in spec.images],
         prompt=spec.prompt,
         system_instruction=spec.system_instruction,
         response_schema_json=spec.schema_json,
     )
     if spec.generation != Generation():
-        message.generation.CopyFrom(mapping.generation_to_proto(spec.generation))
+        message.generation.CopyFrom(wire.generation_to_proto(spec.generation))
     return message
 
 
