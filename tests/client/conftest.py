@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from visionjobs.cli.app import app
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VISIONJOBS_ADDRESS", "VISIONJOBS_API_KEY", "VISIONJOBS_USER"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.startswith("VISIONJOBS_") or name == "SSL_CERT_FILE":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -50,6 +50,15 @@ def succeeded(job_id: str, output_json: str = '{"total": 4.5}', model: str = "ge
         cost_usd=0.0012,
     )
     return job_message(job_id, "SUCCEEDED", result=result)
+
+
+def key_message(key_id: str, **fields: Any) -> admin_service_pb2.Key:
+    defaults: dict[str, Any] = {
+        "client_id": "billing",
+        "role": admin_service_pb2.ROLE_CLIENT,
+        "create_time": timestamp_pb2.Timestamp(seconds=1_800_000_000),
+    }
+    return admin_service_pb2.Key(key_id=key_id, **(defaults | fields))
 
 
 def lane_message(lane: str, **fields: Any) -> admin_service_pb2.Lane:

@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 from fake_admin import FakeAdmin
 from fake_answers import failure, job_message
+from fake_keys import FakeKeys
+from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
@@ -33,12 +35,16 @@ FINAL = {
 }
 
 
-class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAdmin):
+class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAdmin, FakeKeys):
     """Answers from `jobs`; ends calls with `failures` first.
 
     Attributes:
         jobs: By id, in the order in which ListJobs tells them.
         lanes: By name, in the order in which ListLanes tells them.
+        keys: By id, in the order in which ListKeys tells them.
+        entries: What ListAuditEntries tells, in this order.
+        purged: What PurgeUser tells.
+        public_url: What links begin with.
         failures: The next calls that are not watches end with these, one each.
         failures_after: How many calls that are not watches succeed before that.
         streams: What the next watches send, one list each: jobs, a Status that ends the stream, or an Event that is
@@ -52,6 +58,10 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
         self.lanes: dict[str, admin_service_pb2.Lane] = {}
+        self.keys: dict[str, admin_service_pb2.Key] = {}
+        self.entries: list[admin_service_pb2.AuditEntry] = []
+        self.purged = admin_service_pb2.PurgeUserResponse()
+        self.public_url = "https://jobs.example"
         self.failures: collections.deque[status_pb2.Status] = collections.deque()
         self.failures_after = 0
         self.streams: collections.deque[Sequence[job_pb2.Job | status_pb2.Status | asyncio.Event]] = collections.deque()
@@ -186,6 +196,16 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
             self._again(job)
         return vision_job_service_pb2.RetryJobsResponse(count=len(matching))
 
+    async def CreateJobLink(
+        self, request: vision_job_service_pb2.CreateJobLinkRequest, context: Context
+    ) -> vision_job_service_pb2.CreateJobLinkResponse:
+        await self._note(request, context)
+        job = await self._job(request.job_id, context)
+        return vision_job_service_pb2.CreateJobLinkResponse(
+            url=f"{self.public_url}/jobs/{job.job_id}?link=signed",
+            expire_time=timestamp_pb2.Timestamp(seconds=1_800_000_000),
+        )
+
     def _matching(self, job_filter: vision_job_service_pb2.JobFilter) -> list[job_pb2.Job]:
         """Return the jobs of the filter's user, states and labels; its lane and times choose nothing here."""
         return [
@@ -221,11 +241,13 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
             self.left.set()
 
 
-async def serve(scheduler: FakeScheduler, address: str = "127.0.0.1:0") -> grpc.aio.Server:
+async def serve(
+    scheduler: FakeScheduler, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> grpc.aio.Server:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)])
     vision_job_service_pb2_grpc.add_VisionJobServiceServicer_to_server(scheduler, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(scheduler, server)
-    port = server.add_insecure_port(address)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     scheduler.address = f"127.0.0.1:{port}"
     await server.start()
     return server

@@ -312,6 +312,19 @@ async def test_an_error_carries_what_the_scheduler_says_about_it(scheduler: Fake
     assert error.violations == (visionjobs.Violation("spec.prompt", "is blank"),)
 
 
+async def test_a_detail_that_cannot_be_read_does_not_hide_the_error(
+    scheduler: FakeScheduler, client: AsyncClient
+) -> None:
+    garbled = failure("NOT_FOUND", "No such job.", reason="JOB_NOT_FOUND")
+    garbled.details.add(type_url="type.googleapis.com/google.rpc.BadRequest", value=b"\xff\xff")
+    scheduler.failures.append(garbled)
+
+    with pytest.raises(visionjobs.NotFound) as caught:
+        await client.get("j")
+
+    assert caught.value.reason == "JOB_NOT_FOUND"
+
+
 async def test_a_request_that_grpc_itself_refuses_is_an_error_of_the_tree(client: AsyncClient) -> None:
     with pytest.raises(visionjobs.ResourceExhausted) as caught:
         await client.submit(spec(prompt="x" * 34_000_000))

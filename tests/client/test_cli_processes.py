@@ -5,12 +5,14 @@ import itertools
 import os
 import pty
 import signal
+from pathlib import Path
 
 import pytest
 from command_line import PROGRAM, at_a_terminal, everything, without_style
 from fake_answers import failure, job_message, succeeded
 from fake_scheduler import FakeScheduler, serve
 
+from devkit.certificates import Authority
 from visionjobs.v1 import job_pb2
 
 # A shell that runs the tests in the background lets them, and so the command, ignore SIGINT.
@@ -63,6 +65,24 @@ async def test_a_watch_through_a_restart_goes_on_and_says_only_that_it_tries_aga
     assert stdout.startswith(b"j\tSUCCEEDED")
     assert notice == b"The scheduler cannot serve now; trying again for up to 30 s.\n"
     assert stderr in {b"", b"The scheduler cannot be reached; trying again for up to 30 s.\n"}
+
+
+async def test_of_a_failed_handshake_only_the_commands_own_words_are_shown(
+    scheduler: FakeScheduler, tmp_path: Path
+) -> None:
+    ca_file = Authority(tmp_path).file
+    process = await asyncio.create_subprocess_exec(
+        *(PROGRAM, "--address", scheduler.address, "--tls-ca-file", ca_file, "--call-timeout", "1s", "lanes"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await process.communicate()
+
+    assert process.returncode == 4
+    assert [line.partition(";")[0].partition(":")[0] for line in stderr.decode().splitlines()] == [
+        "The scheduler cannot be reached",
+        f"The scheduler at {scheduler.address.partition(':')[0]}",
+    ]
 
 
 async def test_a_reader_that_goes_away_ends_the_program_quietly(scheduler: FakeScheduler) -> None:

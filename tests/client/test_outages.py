@@ -29,9 +29,9 @@ class Retries:
     """Notes what `on_retry` is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[visionjobs.Unavailable, timedelta]] = []
+        self.told: list[tuple[visionjobs.RpcError, timedelta]] = []
 
-    def __call__(self, error: visionjobs.Unavailable, pause: timedelta) -> None:
+    def __call__(self, error: visionjobs.RpcError, pause: timedelta) -> None:
         self.told.append((error, pause))
 
 
@@ -92,6 +92,43 @@ async def test_a_submission_that_wants_to_fail_fast_takes_the_refusal_as_the_ans
         await client.submit(spec(fail_fast=True))
 
     assert len(scheduler.requests) == 1
+
+
+async def test_who_submits_too_fast_waits_as_long_as_the_scheduler_asks(scheduler: FakeScheduler) -> None:
+    too_fast = failure(
+        "RESOURCE_EXHAUSTED", "5 jobs per second.", reason="RATE_LIMITED", retry_after=timedelta(seconds=0.3)
+    )
+    overloaded = failure("UNAVAILABLE", "For a moment.", reason="OVERLOADED", retry_after=timedelta(seconds=0.3))
+    scheduler.failures.extend([too_fast, overloaded])
+    retries = Retries()
+
+    async with AsyncClient(scheduler.address, on_retry=retries) as client:
+        assert (await client.submit(spec())).job_id == "job-1"
+
+    assert [error.reason for error, _ in retries.told] == ["RATE_LIMITED", "OVERLOADED"]
+    assert all(pause >= timedelta(seconds=0.3) for _, pause in retries.told)
+
+
+async def test_too_fast_for_longer_than_the_timeout_is_an_error(scheduler: FakeScheduler) -> None:
+    scheduler.failures.append(
+        failure("RESOURCE_EXHAUSTED", "1 job a minute.", reason="RATE_LIMITED", retry_after=timedelta(minutes=1))
+    )
+
+    async with AsyncClient(scheduler.address) as client:
+        with pytest.raises(visionjobs.ResourceExhausted) as caught:
+            await client.submit(spec())
+
+    assert (caught.value.reason, caught.value.retry_after) == ("RATE_LIMITED", timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("reason", ["QUEUE_FULL", "TOO_MANY_CALLS", ""])
+async def test_a_full_queue_is_not_waited_for(scheduler: FakeScheduler, client: AsyncClient, reason: str) -> None:
+    scheduler.failures.append(failure("RESOURCE_EXHAUSTED", "Full.", reason=reason, retry_after=timedelta(seconds=0.1)))
+
+    with pytest.raises(visionjobs.ResourceExhausted) as caught:
+        await client.submit(spec())
+
+    assert (caught.value.retry_after, len(scheduler.requests)) == (timedelta(seconds=0.1), 1)
 
 
 async def test_an_unreachable_scheduler_is_unavailable_once_the_timeout_is_over() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from datetime import timedelta
 
 import pytest
 from fake_answers import job_message, lane_message, succeeded
@@ -9,7 +10,8 @@ from fake_scheduler import FakeScheduler
 from opentelemetry import trace
 
 import visionjobs
-from visionjobs import Client, Image, JobFilter, JobSpec, JobState
+from visionjobs import Client, Image, JobFilter, JobSpec, JobState, Role
+from visionjobs.v1 import admin_service_pb2
 
 SPEC = JobSpec(user_id="u", images=[Image(data=b"png")], prompt="Read.", response_schema={"type": "object"})
 
@@ -49,6 +51,23 @@ async def test_jobs_and_lanes_are_looked_after_from_ordinary_code(scheduler: Fak
             assert [lane.paused for lane in client.resume_lane("gemini/x")] == [False]
             assert client.reset_breaker("gemini/x").breaker_failures == 0
             assert client.set_accepting(False) is False
+
+    await asyncio.to_thread(use)
+
+
+async def test_keys_are_looked_after_from_ordinary_code(scheduler: FakeScheduler) -> None:
+    scheduler.jobs["j"] = job_message("j")
+    scheduler.entries = [admin_service_pb2.AuditEntry(audit_id=number) for number in (3, 2, 1)]
+
+    def use() -> None:
+        with Client(scheduler.address) as client:
+            new = client.create_key("billing", Role.CLIENT, max_priority=2)
+            assert [key.key_id for key in client.list_keys()] == [new.key.key_id]
+            assert client.rotate_key(new.key.key_id, overlap=timedelta(minutes=1)).secret == new.secret
+            assert client.revoke_key(new.key.key_id).revoke_time is not None
+            assert client.purge_user("billing", "u-17").jobs == 0
+            assert [entry.audit_id for entry in client.audit(page_size=2)] == [3, 2, 1]
+            assert client.job_link("j", lifetime=timedelta(minutes=1)).url.endswith("signed")
 
     await asyncio.to_thread(use)
 

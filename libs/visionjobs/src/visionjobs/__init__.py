@@ -11,7 +11,8 @@
         )
         print(result.output["total"])
 
-`AsyncClient` is the same for asyncio. Both read VISIONJOBS_ADDRESS and VISIONJOBS_API_KEY.
+`AsyncClient` is the same for asyncio. Both read VISIONJOBS_ADDRESS and VISIONJOBS_API_KEY or VISIONJOBS_API_KEY_FILE,
+and call by TLS with VISIONJOBS_TLS=true.
 """
 
 from visionjobs.client import AsyncClient
@@ -22,8 +23,10 @@ from visionjobs.errors import (
     InvalidArgument,
     JobFailed,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     RpcError,
+    Unauthenticated,
     Unavailable,
     UnexpectedAnswer,
     Violation,
@@ -47,13 +50,16 @@ from visionjobs.jobs import (
     Wait,
     WaitReason,
 )
+from visionjobs.keys import AuditEntry, JobLink, Key, NewKey, Purged, Role
 from visionjobs.lanes import BreakerState, Lane
 from visionjobs.sync_client import Client
+from visionjobs.tls import Tls
 
 __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "Attempt",
+    "AuditEntry",
     "BreakerState",
     "CachePolicy",
     "Client",
@@ -66,16 +72,24 @@ __all__ = [
     "JobError",
     "JobFailed",
     "JobFilter",
+    "JobLink",
     "JobSpec",
     "JobStage",
     "JobState",
     "JobView",
+    "Key",
     "Lane",
+    "NewKey",
     "NotFound",
+    "PermissionDenied",
+    "Purged",
     "ResourceExhausted",
     "Result",
+    "Role",
     "RpcError",
     "StageDuration",
+    "Tls",
+    "Unauthenticated",
     "Unavailable",
     "UnexpectedAnswer",
     "Usage",

@@ -16,22 +16,28 @@ from visionjobs.calls import Calls
 from visionjobs.change_calls import ChangeCalls
 from visionjobs.errors import DeadlineExceeded, JobFailed, UnexpectedAnswer
 from visionjobs.jobs import Image, Job, JobSpec, JobState, JobView, Result
+from visionjobs.key_calls import KeyCalls
 from visionjobs.lane_calls import LaneCalls
 from visionjobs.mapping import answers, requests
 from visionjobs.rpc_errors import translated
+from visionjobs.tls import Tls
 from visionjobs.v1 import vision_job_service_pb2 as service_pb2
 from visionjobs.watching import follow
 
 # Of one request's 32 MiB: what is left is for prompts and schemas.
 INLINE_IMAGE_BYTES = 24 * 1024 * 1024
 
+# Half of what a scheduler allows a client: another of its processes may upload, too.
+_UPLOADS_AT_ONCE = 8
 
-class AsyncClient(ChangeCalls, LaneCalls):
+
+class AsyncClient(ChangeCalls, LaneCalls, KeyCalls):
     """A client of the scheduler.
 
-    A call that finds the scheduler unavailable is repeated until it answers or `timeout` is over. That is safe: reads
-    change nothing, uploads are addressed by their content, every submission and retry carries a request_id, and what
-    is cancelled, set or done again in bulk twice is so once.
+    A call that finds the scheduler unavailable, or comes too fast, is repeated until it answers or `timeout` is over.
+    That is safe: reads change nothing, uploads are addressed by their content, every submission and retry carries a
+    request_id, and what is cancelled, set or done again in bulk twice is so once. Only a new key or secret is asked for
+    once.
 
     Make it inside a running event loop, and `close` it or use it as an `async with`.
     """
@@ -41,6 +47,8 @@ class AsyncClient(ChangeCalls, LaneCalls):
         address: str | None = None,
         api_key: str | None = None,
         *,
+        tls: Tls | bool | None = None,
+        insecure: bool = False,
         timeout: timedelta = timedelta(seconds=30),
         on_retry: retrying.OnRetry | None = None,
     ) -> None:
@@ -48,14 +56,20 @@ class AsyncClient(ChangeCalls, LaneCalls):
 
         Args:
             address: host:port, or any gRPC target. Default: VISIONJOBS_ADDRESS, else 127.0.0.1:50051.
-            api_key: Default: VISIONJOBS_API_KEY, else none is sent.
+            api_key: Default: VISIONJOBS_API_KEY or what the file VISIONJOBS_API_KEY_FILE holds, read anew with each
+                call; else none is sent.
+            tls: Whether to call by TLS, and with which files. Default: VISIONJOBS_TLS, else whether one of
+                VISIONJOBS_TLS_CA_FILE, VISIONJOBS_TLS_CERTIFICATE_FILE and VISIONJOBS_TLS_KEY_FILE is set.
+            insecure: Send the key without TLS beyond this machine, too. VISIONJOBS_INSECURE=true says the same.
             timeout: Of one call with all its repetitions; of a watch, how long the scheduler may be away.
             on_retry: Gets the error and the length of the pause before each repetition.
 
         Raises:
-            ValueError: The key holds characters that cannot be sent, or the address is none.
+            ValueError: The key holds characters that cannot be sent, or would be sent where others can read it; the
+                address is none; or a file or a variable is not in order. No message shows the key.
         """
-        self._calls = Calls(address, api_key, timeout=timeout, on_retry=on_retry)
+        self._calls = Calls(address, api_key, tls=tls, insecure=insecure, timeout=timeout, on_retry=on_retry)
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
 
     @property
     def address(self) -> str:
@@ -127,7 +141,8 @@ class AsyncClient(ChangeCalls, LaneCalls):
             with translated():
                 return await self._calls.jobs.UploadImage(messages, timeout=seconds, metadata=self._calls.metadata())
 
-        return answers.image((await retrying.repeat(attempt, self._calls.outage())).image)
+        async with self._uploads:
+            return answers.image((await retrying.repeat(attempt, self._calls.outage())).image)
 
     async def get(self, job_id: str, *, view: JobView = JobView.FULL) -> Job:
         """Return one job.

@@ -4,11 +4,13 @@ VisionJobsError
 ├── JobFailed                 the job ended without a result
 ├── UnexpectedAnswer          the scheduler said something that this client does not understand
 └── RpcError                  the call failed; any status that has no class of its own
+    ├── Unauthenticated       the call brought no key, or one that does not work
+    ├── PermissionDenied      the key may not do this
     ├── InvalidArgument       `violations` name the bad fields
     ├── NotFound
     ├── AlreadyExists         the request_id belongs to a job with another spec
-    ├── FailedPrecondition    the job's state does not allow it
-    ├── ResourceExhausted     too large, or too much at once
+    ├── FailedPrecondition    the state of the job or key does not allow it
+    ├── ResourceExhausted     too large, too fast or too much at once
     ├── Unavailable           the scheduler cannot be reached, or cannot serve now
     └── DeadlineExceeded      no answer in time
 """
@@ -76,12 +78,20 @@ class RpcError(VisionJobsError):
         self.retry_after = retry_after
 
 
+class Unauthenticated(RpcError):
+    """The scheduler wants a key and got none, or one that is unknown, revoked or replaced."""
+
+
+class PermissionDenied(RpcError):
+    """The key's role does not allow the call, or the key may not ask for such urgent work."""
+
+
 class InvalidArgument(RpcError):
     """Some fields are bad; nothing was stored."""
 
 
 class NotFound(RpcError):
-    """The caller has no such job, or there is no such lane."""
+    """The caller has no such job, or there is no such lane or key."""
 
 
 class AlreadyExists(RpcError):
@@ -89,11 +99,15 @@ class AlreadyExists(RpcError):
 
 
 class FailedPrecondition(RpcError):
-    """The job's state does not allow it: it has ended, or has not ended yet."""
+    """What is there does not allow it: the job has ended or has not, the key is revoked, or is the last of its kind."""
 
 
 class ResourceExhausted(RpcError):
-    """The message is too large, or too much was asked at once."""
+    """The message is too large, or more was asked than the client may.
+
+    Its `reason` says which: RATE_LIMITED, after it was waited for within the timeout; QUEUE_FULL, with `retry_after`;
+    TOO_MANY_WATCHES; TOO_MANY_CALLS; ANSWER_TOO_LARGE; empty for a message over 32 MiB.
+    """
 
 
 class Unavailable(RpcError):

@@ -121,7 +121,7 @@ class JobSpec:
         prompt: Sent unchanged.
         response_schema: A JSON schema of an object: a mapping, or JSON text that is sent as it is. Answers carry text.
         model: Empty takes the scheduler's default.
-        priority: 1 high, 2 normal, 3 low.
+        priority: 1 high, 2 normal, 3 low; 0 is 2, or 3 where the key allows no more.
         timeout: Of one attempt. None means 5 min.
         max_retries: None means 3.
         schedule_time: Not before this time, at most 30 days ahead.
@@ -138,7 +138,7 @@ class JobSpec:
     response_schema: Mapping[str, Any] | str
     system_instruction: str = ""
     model: str = ""
-    priority: int = 2
+    priority: int = 0
     timeout: timedelta | None = None
     max_retries: int | None = None
     schedule_time: datetime | None = None
@@ -207,8 +207,8 @@ class Result:
 
     @property
     def output(self) -> Any:
-        """The parsed JSON."""
-        return json.loads(self.output_json)
+        """The parsed JSON; None if it was removed with its user's other data, which `Job.purged` says."""
+        return json.loads(self.output_json) if self.output_json else None
 
     @property
     def emulated(self) -> bool:
@@ -244,7 +244,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request on its way from submission to a final state; `retried_from` is the job that it does again."""
+    """One request on its way from submission to a final state; `retried_from` is the job that it does again.
+
+    Of a `purged` one only states, times and costs are left.
+    """
 
     job_id: str
     spec: JobSpec
@@ -266,3 +269,4 @@ class Job:
     error: JobError | None
     attempts: tuple[Attempt, ...]
     retried_from: str
+    purged: bool = False

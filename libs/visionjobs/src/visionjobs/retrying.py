@@ -1,9 +1,11 @@
-"""Repeats a call that found the scheduler unavailable, until it answers or the time is up.
+"""Repeats a call that the scheduler cannot take for the moment, until it answers or the time is up.
 
 gRPC's service-config retry would be the library way, and does not do: it ignores google.rpc.RetryInfo, allows five
 attempts at most (a scheduler that restarts or lost its database needs longer than those last), and gives up on requests
 that do not fit its 256 KiB buffer, which is every image. As AIP-194 wants, UNAVAILABLE alone is
-repeated, and what a server that stops makes of calls that it has not begun: it ends them as CANCELLED.
+repeated, and what a server that stops makes of calls that it has not begun: it ends them as CANCELLED. A submission
+over the client's rate is stored nowhere and says when there is room again, so it is repeated too; a full queue is not,
+for nobody knows when it empties.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from visionjobs.errors import Unavailable
+from visionjobs.errors import ResourceExhausted, RpcError, Unavailable
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
@@ -20,7 +22,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 JITTER = 0.2
 
 Answer = TypeVar("Answer")
-OnRetry = Callable[[Unavailable, timedelta], None]
+OnRetry = Callable[[RpcError, timedelta], None]
 
 
 def pause_seconds(retries: int, retry_after: timedelta | None, draw: float) -> float:
@@ -50,11 +52,11 @@ class Outage:
         """How long the next attempt may take."""
         return self._timeout_seconds if self._deadline is None else self._deadline - self._now()
 
-    async def pause(self, error: Unavailable) -> None:
+    async def pause(self, error: RpcError) -> None:
         """Wait until the next attempt makes sense.
 
         Raises:
-            Unavailable: The error, if there is no time left for another attempt.
+            RpcError: The error, if there is no time left for another attempt.
         """
         if self._deadline is None:
             self._deadline = self._now() + self._timeout_seconds
@@ -77,17 +79,22 @@ class Outage:
 
 
 async def repeat(attempt: Callable[[float], Awaitable[Answer]], outage: Outage, *, fail_fast: bool = False) -> Answer:
-    """Call `attempt` with the seconds it may take, until it does not raise Unavailable.
+    """Call `attempt` with the seconds it may take, until its answer is not one for the moment.
 
     Args:
         attempt: Safe to repeat.
         outage: Holds the deadline.
-        fail_fast: An Unavailable that the scheduler itself gave is an answer too.
+        fail_fast: A refusal that the scheduler itself gave is an answer too.
     """
     while True:
         try:
             return await attempt(outage.seconds_left)
-        except Unavailable as error:
-            if fail_fast and error.reason:
+        except RpcError as error:
+            if not _is_for_the_moment(error) or (fail_fast and error.reason):
                 raise
             await outage.pause(error)
+
+
+def _is_for_the_moment(error: RpcError) -> bool:
+    too_fast = isinstance(error, ResourceExhausted) and error.reason == "RATE_LIMITED"
+    return too_fast or isinstance(error, Unavailable)

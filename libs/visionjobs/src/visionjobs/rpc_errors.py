@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -26,18 +27,8 @@ def from_grpc(error: grpc.aio.AioRpcError) -> errors.RpcError:
     code = error.code().name
     details: dict[str, Any] = {}
     for packed in _status(error).details:
-        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            packed.Unpack(info)
-            details |= {"reason": info.reason, "metadata": dict(info.metadata)}
-        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest()
-            packed.Unpack(bad)
-            details["violations"] = [errors.Violation(v.field, v.description) for v in bad.field_violations]
-        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retry = error_details_pb2.RetryInfo()
-            packed.Unpack(retry)
-            details["retry_after"] = retry.retry_delay.ToTimedelta()
+        with contextlib.suppress(DecodeError):
+            details |= _detail(packed)
     return _class_of(code)(error.details() or code, code=code, **details)
 
 
@@ -50,8 +41,22 @@ def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
         return status_pb2.Status()
 
 
+def _detail(packed: any_pb2.Any) -> dict[str, Any]:
+    """Return what one detail adds to an error. Raises DecodeError."""
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    if packed.Unpack(info):
+        return {"reason": info.reason, "metadata": dict(info.metadata)}
+    if packed.Unpack(bad):
+        return {"violations": [errors.Violation(v.field, v.description) for v in bad.field_violations]}
+    if packed.Unpack(retry):
+        return {"retry_after": retry.retry_delay.ToTimedelta()}
+    return {}
+
+
 def _class_of(code: str) -> type[errors.RpcError]:
     classes: dict[str, type[errors.RpcError]] = {
+        "UNAUTHENTICATED": errors.Unauthenticated,
+        "PERMISSION_DENIED": errors.PermissionDenied,
         "INVALID_ARGUMENT": errors.InvalidArgument,
         "NOT_FOUND": errors.NotFound,
         "ALREADY_EXISTS": errors.AlreadyExists,

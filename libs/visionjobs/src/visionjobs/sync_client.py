@@ -9,11 +9,14 @@ from typing import Any, Self, TypeVar
 from visionjobs.client import AsyncClient
 from visionjobs.job_filter import JobFilter
 from visionjobs.jobs import Image, Job, JobSpec, JobState, JobView, Result
+from visionjobs.keys import AuditEntry, JobLink, Key, NewKey, Purged, Role
 from visionjobs.lanes import Lane
 from visionjobs.loop_thread import LoopThread
 from visionjobs.retrying import OnRetry
+from visionjobs.tls import Tls
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 class Client:
@@ -27,12 +30,17 @@ class Client:
         address: str | None = None,
         api_key: str | None = None,
         *,
+        tls: Tls | bool | None = None,
+        insecure: bool = False,
         timeout: timedelta = timedelta(seconds=30),
         on_retry: OnRetry | None = None,
     ) -> None:
+        def make() -> AsyncClient:
+            return AsyncClient(address, api_key, tls=tls, insecure=insecure, timeout=timeout, on_retry=on_retry)
+
         self._loop = LoopThread()
         try:
-            self._client = self._run(_made(lambda: AsyncClient(address, api_key, timeout=timeout, on_retry=on_retry)))
+            self._client = self._run(_made(make))
         except BaseException:
             self._loop.stop()
             raise
@@ -163,14 +171,58 @@ class Client:
         """See `AsyncClient.set_accepting`."""
         return self._run(self._client.set_accepting(accepting))
 
-    def _iterate(self, jobs: AsyncGenerator[Job, None]) -> Iterator[Job]:
+    def create_key(
+        self,
+        client_id: str,
+        role: Role,
+        *,
+        max_priority: int | None = None,
+        submissions_per_second: float | None = None,
+        max_queued_jobs: int | None = None,
+    ) -> NewKey:
+        """See `AsyncClient.create_key`."""
+        return self._run(
+            self._client.create_key(
+                client_id,
+                role,
+                max_priority=max_priority,
+                submissions_per_second=submissions_per_second,
+                max_queued_jobs=max_queued_jobs,
+            )
+        )
+
+    def list_keys(self) -> tuple[Key, ...]:
+        """See `AsyncClient.list_keys`."""
+        return self._run(self._client.list_keys())
+
+    def rotate_key(self, key_id: str, *, overlap: timedelta | None = None) -> NewKey:
+        """See `AsyncClient.rotate_key`."""
+        return self._run(self._client.rotate_key(key_id, overlap=overlap))
+
+    def revoke_key(self, key_id: str) -> Key:
+        """See `AsyncClient.revoke_key`."""
+        return self._run(self._client.revoke_key(key_id))
+
+    def purge_user(self, client_id: str, user_id: str) -> Purged:
+        """See `AsyncClient.purge_user`."""
+        return self._run(self._client.purge_user(client_id, user_id))
+
+    def audit(self, *, page_size: int = 0) -> Iterator[AuditEntry]:
+        """See `AsyncClient.audit`."""
+        return self._iterate(self._client.audit(page_size=page_size))
+
+    def job_link(self, job_id: str, *, lifetime: timedelta | None = None) -> JobLink:
+        """See `AsyncClient.job_link`."""
+        return self._run(self._client.job_link(job_id, lifetime=lifetime))
+
+    def _iterate(self, items: AsyncGenerator[Item, None]) -> Iterator[Item]:
         try:
-            while (job := self._run(_next(jobs))) is not None:
-                yield job
+            while (item := self._run(_next(items))) is not None:
+                yield item
         except GeneratorExit:
             # The consumer stopped early. After an error or an interruption the generator has ended by itself.
             if self._loop.is_running:
-                self._run(jobs.aclose())
+                self._run(items.aclose())
             raise
 
     def _run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
@@ -181,5 +233,5 @@ async def _made(make: Callable[[], AsyncClient]) -> AsyncClient:
     return make()
 
 
-async def _next(jobs: AsyncGenerator[Job, None]) -> Job | None:
-    return await anext(jobs, None)
+async def _next(items: AsyncGenerator[Item, None]) -> Item | None:
+    return await anext(items, None)

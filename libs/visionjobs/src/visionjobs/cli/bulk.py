@@ -1,13 +1,12 @@
 """`visionjobs cancel-jobs` and `visionjobs retry-jobs`: change all jobs that match, after a look at how many they are."""
 
-import contextlib
-import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated, NoReturn, Protocol
 
 import typer
 
+from visionjobs.cli.confirming import confirm, require_terminal
 from visionjobs.cli.failures import ExitCode
 from visionjobs.cli.filter_options import FromTime, Labels, LaneName, States, ToTime, User
 from visionjobs.cli.output import Output
@@ -16,6 +15,8 @@ from visionjobs.cli.session import Session
 from visionjobs.client import AsyncClient
 from visionjobs.errors import VisionJobsError
 from visionjobs.job_filter import JobFilter
+
+WITHOUT_TERMINAL = "--yes does it, --dry-run only counts"
 
 Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count the jobs.")]
@@ -120,22 +121,10 @@ async def _count(client: AsyncClient, output: Output, change: _Change) -> int:
 
 
 def _confirm(output: Output, change: _Change, count: int) -> None:
-    """Return if a person agrees, and exit otherwise."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        output.error("Nothing is done without a terminal to ask at: --yes does it, --dry-run only counts.")
-        raise typer.Exit(ExitCode.WRONG_INPUT)
+    require_terminal(output, WITHOUT_TERMINAL)
     if not count:
         raise typer.Exit(ExitCode.DONE)
-    try:
-        # The end of the prompt would go to stdout, where programs read.
-        with contextlib.redirect_stdout(sys.stderr):
-            agreed = typer.confirm(f"{change.question} {'it' if count == 1 else 'them'}?", prompt_suffix=" ", err=True)
-    except typer.Abort:
-        output.notice("\nNothing is done.")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    if not agreed:
-        output.notice("Nothing is done.")
-        raise typer.Exit(ExitCode.NO_RESULT)
+    confirm(output, f"{change.question} {'it' if count == 1 else 'them'}?", without_terminal=WITHOUT_TERMINAL)
 
 
 async def _change(client: AsyncClient, output: Output, change: _Change) -> ExitCode:

@@ -7,9 +7,16 @@ from visionjobs.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
+    ResourceExhausted,
     RpcError,
+    Unauthenticated,
     Unavailable,
     VisionJobsError,
+)
+
+_WITH_A_KEY = (
+    "Set VISIONJOBS_API_KEY to a key that may, or VISIONJOBS_API_KEY_FILE to the path of a file that holds one."
 )
 
 
@@ -46,8 +53,12 @@ def sentence(error: VisionJobsError, address: str) -> str:
         case InvalidArgument(violations=[_, *_] as violations):
             lines = [f"  {violation.path}: {violation.description}" for violation in violations]
             return "\n".join(["The scheduler refused the input:", *lines])
+        case Unauthenticated(code=code) | PermissionDenied(code=code):
+            # What the key may do is enough for another priority.
+            hint = "" if error.reason == "PRIORITY_NOT_ALLOWED" else f"\n{_WITH_A_KEY}"
+            return f"The scheduler at {address} refused the call: {code}: {error}{hint}"
         case Unavailable():
-            return f"The scheduler at {address} {absence(error)}: {error}"
+            return f"The scheduler at {address} {obstacle(error)}: {error}"
         case DeadlineExceeded():
             return f"The scheduler at {address} did not answer in time."
         case RpcError(code=code) if not isinstance(error, InvalidArgument | NotFound | FailedPrecondition):
@@ -56,6 +67,8 @@ def sentence(error: VisionJobsError, address: str) -> str:
             return str(error)
 
 
-def absence(error: Unavailable) -> str:
-    """Return in which way the scheduler is away."""
+def obstacle(error: RpcError) -> str:
+    """Return what keeps the scheduler from taking the call for the moment."""
+    if isinstance(error, ResourceExhausted):
+        return "takes no more jobs of this client for the moment"
     return "cannot serve now" if error.reason else "cannot be reached"

@@ -10,11 +10,12 @@ from typing import Any
 
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
+from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
 
 
 class JsonOutput:
-    """Every job, lane and fact is one object on one line; notices and errors are text on stderr."""
+    """Every job, lane, key, change and fact is one object on one line; notices and errors are text on stderr."""
 
     shows_everything: bool = True
 
@@ -39,8 +40,19 @@ class JsonOutput:
         for lane in lanes:
             self._write(_plain(asdict(lane)))
 
+    def keys(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._write(_plain(asdict(key)))
+
+    def new_key(self, new: NewKey) -> None:
+        self._write(_plain(asdict(new)))
+
+    def audit(self, entries: Sequence[AuditEntry]) -> None:
+        for entry in entries:
+            self._write(_plain(asdict(entry)))
+
     def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the message is for people
-        self._write(values)
+        self._write(_plain(values))
 
     def notice(self, message: str) -> None:
         sys.stderr.write(f"{message}\n")
@@ -67,7 +79,7 @@ def document(job: Job) -> dict[str, Any]:
     for image in spec["images"]:
         del image["data"]
     if fields["result"] is not None:
-        fields["result"]["output"] = json.loads(fields["result"].pop("output_json"))
+        fields["result"]["output"] = json.loads(fields["result"].pop("output_json") or "null")
     plain: dict[str, Any] = _plain(fields)
     return plain
 

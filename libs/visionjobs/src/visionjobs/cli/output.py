@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from visionjobs.jobs import Job
+from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
 
 Tell = Callable[[Job], None]
@@ -41,6 +42,18 @@ class Output(Protocol):
 
     def lanes(self, lanes: Sequence[Lane]) -> None:
         """Say how each lane is."""
+        ...
+
+    def keys(self, keys: Sequence[Key]) -> None:
+        """Say what each key is for and whether it works."""
+        ...
+
+    def new_key(self, new: NewKey) -> None:
+        """Say the secret of a key, to people alone on a line."""
+        ...
+
+    def audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Say what was changed, by whom and when."""
         ...
 
     def fact(self, message: str, **values: Any) -> None:

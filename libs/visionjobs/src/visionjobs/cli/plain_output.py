@@ -1,14 +1,15 @@
-"""Output for logs and pipes: a line for each job or lane, its parts separated by tabs."""
+"""Output for logs and pipes: a line for each job, lane, key or change, its parts separated by tabs."""
 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from visionjobs.cli import lane_wording, wording
+from visionjobs.cli import key_wording, lane_wording, wording
 from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
+from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
 
 
@@ -53,6 +54,21 @@ class PlainOutput:
             state, limits = lane_wording.state(lane, present), lane_wording.limits(lane)
             jobs = f"{lane.queued_jobs} waiting\t{lane.running_jobs} running"
             self._say(f"{wording.one_line(lane.lane)}\t{state}\t{limits}\t{jobs}")
+
+    def keys(self, keys: Sequence[Key]) -> None:
+        present = now()
+        for key in keys:
+            made = f"created {wording.moment(key.create_time)}\tused {wording.moment(key.last_used_time) or 'never'}"
+            who = f"{wording.one_line(key.key_id)}\t{wording.one_line(key.client_id)}\t{key.role.lower()}"
+            self._say(f"{who}\t{key_wording.limits(key) or 'default'}\t{made}\t{key_wording.state(key, present)}")
+
+    def new_key(self, new: NewKey) -> None:
+        self._say(new.secret)
+
+    def audit(self, entries: Sequence[AuditEntry]) -> None:
+        for entry in entries:
+            made = f"{wording.moment(entry.create_time)}\t{key_wording.author(entry)}\t{key_wording.call(entry)}"
+            self._say(f"{made}\t{key_wording.outcome(entry)}\t{wording.one_line(entry.request_json)}")
 
     def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the values are for programs
         self._say(message)

@@ -4,27 +4,28 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 import typer
 
-from visionjobs.cli.failures import ExitCode, absence, exit_code, sentence
+from visionjobs.cli.failures import ExitCode, exit_code, obstacle, sentence
 from visionjobs.cli.output import Output
 from visionjobs.cli.wording import span
 from visionjobs.client import AsyncClient
-from visionjobs.errors import Unavailable, VisionJobsError
+from visionjobs.errors import RpcError, VisionJobsError
+from visionjobs.tls import Tls
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where the scheduler is and who calls."""
+    """Where the scheduler is, and how it is called; who calls, the environment says."""
 
     address: str | None
-    api_key: str | None = field(repr=False)
+    tls: Tls | bool | None
     call_timeout: timedelta
 
     def run(self, output: Output, work: Callable[[AsyncClient], Awaitable[ExitCode]]) -> NoReturn:
@@ -47,7 +48,7 @@ class Session:
     async def _work(self, output: Output, work: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
         notice = _RetryNotice(output, self.call_timeout)
         try:
-            client = AsyncClient(self.address, self.api_key, timeout=self.call_timeout, on_retry=notice)
+            client = AsyncClient(self.address, tls=self.tls, timeout=self.call_timeout, on_retry=notice)
         except ValueError as error:
             output.error(str(error))
             raise typer.Exit(ExitCode.WRONG_INPUT) from None
@@ -63,15 +64,15 @@ class Session:
 
 
 class _RetryNotice:
-    """Says that the scheduler is away, once for each kind of absence."""
+    """Says that the scheduler cannot take the call for the moment, once for each kind of obstacle."""
 
     def __init__(self, output: Output, call_timeout: timedelta) -> None:
         self._output = output
         self._call_timeout = call_timeout
         self._told: set[str] = set()
 
-    def __call__(self, error: Unavailable, _pause: timedelta) -> None:
-        kind = absence(error)
+    def __call__(self, error: RpcError, _pause: timedelta) -> None:
+        kind = obstacle(error)
         if kind not in self._told:
             self._told.add(kind)
             self._output.notice(f"The scheduler {kind}; trying again for up to {span(self._call_timeout)}.")

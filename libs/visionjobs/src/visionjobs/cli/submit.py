@@ -49,7 +49,12 @@ def submit(
         ),
     ],
     model: Annotated[str, typer.Option(metavar="MODEL", help="The Gemini model.", show_default="the scheduler's")] = "",
-    priority: Annotated[int, typer.Option(metavar="1|2|3", help="1 is high, 2 normal, 3 low.")] = 2,
+    priority: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2|3", help="1 is high, 2 normal, 3 low.", show_default="2, or 3 if the key allows no more"
+        ),
+    ] = 0,
     user: Annotated[
         str | None,
         typer.Option(

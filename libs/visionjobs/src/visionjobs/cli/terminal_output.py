@@ -10,10 +10,11 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID,
 from rich.table import Column, Table
 from rich.text import Text
 
-from visionjobs.cli import lane_wording, wording
+from visionjobs.cli import tables, wording
 from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job, JobState
+from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
 
 
@@ -106,25 +107,16 @@ class TerminalOutput:
                 self._notices = self._errors
 
     def lanes(self, lanes: Sequence[Lane]) -> None:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("Lane", no_wrap=True)
-        table.add_column("State", overflow="fold")
-        table.add_column("Limits", overflow="fold")
-        table.add_column("Waiting", justify="right", no_wrap=True)
-        table.add_column("Running", justify="right", no_wrap=True)
-        present = now()
-        for lane in lanes:
-            table.add_row(
-                Text(wording.one_line(lane.lane)),
-                Text(
-                    lane_wording.state(lane, present),
-                    style="green" if lane_wording.is_open(lane, present) else "yellow",
-                ),
-                Text(lane_wording.limits(lane)),
-                f"{lane.queued_jobs:,}",
-                f"{lane.running_jobs:,}",
-            )
-        self._console.print(table if table.rows else Text("No lanes.", style="dim"), soft_wrap=False)
+        self._console.print(tables.of_lanes(lanes, now()), soft_wrap=False)
+
+    def keys(self, keys: Sequence[Key]) -> None:
+        self._console.print(tables.of_keys(keys, now()), soft_wrap=False)
+
+    def new_key(self, new: NewKey) -> None:
+        self._console.print(Text(new.secret))
+
+    def audit(self, entries: Sequence[AuditEntry]) -> None:
+        self._console.print(tables.of_changes(entries), soft_wrap=False)
 
     def fact(self, message: str, **values: Any) -> None:  # noqa: ARG002 - the values are for programs
         self._console.print(Text(message))

@@ -96,6 +96,7 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         "Images": ", ".join(f"sha256:{image.sha256} {image.mime_type}" for image in spec.images),
         "Prompt": _shortened(spec.prompt),
         "Retry of": job.retried_from,
+        "Content": "removed for good" if job.purged else "",
         "Cache": spec.cache.lower() if spec.cache is not CachePolicy.USE else "",
         "Not before": moment(spec.schedule_time),
         "Expires": moment(spec.expire_time),

@@ -39,6 +39,7 @@ def job(message: job_pb2.Job) -> jobs.Job:
         error=_error(message.error) if message.HasField("error") else None,
         attempts=tuple(_attempt(attempt) for attempt in message.attempts),
         retried_from=message.retried_from,
+        purged=message.purged,
     )
 
 
