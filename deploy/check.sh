@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 echo "ruff";         ruff check --quiet . && ruff format --quiet --check .
 echo "mypy";         mypy libs/*/src services/*/src migrations bench tests/conftest.py
-for tests in tests/*/; do mypy "$tests"; done
+for tests in tests/[!_]*/; do mypy "$tests"; done
 echo "import-linter"; imports=$(lint-imports) || { echo "$imports"; exit 1; }
 echo "buf";          buf lint protos && buf format --diff --exit-code protos
 

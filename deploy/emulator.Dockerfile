@@ -7,7 +7,7 @@ COPY requirements/uv.txt requirements/devkit.txt /build/requirements/
 RUN python3 -m venv /app && /app/bin/python -m pip install --no-cache-dir -r /build/requirements/uv.txt \
     && VIRTUAL_ENV=/app /app/bin/uv pip install --no-cache --require-hashes -r /build/requirements/devkit.txt
 COPY libs /build/libs
-RUN VIRTUAL_ENV=/app /app/bin/uv pip install --no-cache --no-deps /build/libs/visionjobs /build/libs/devkit \
+RUN VIRTUAL_ENV=/app /app/bin/uv pip install --no-cache --no-deps --no-sources /build/libs/visionjobs /build/libs/devkit \
     && /app/bin/uv pip uninstall --python /app/bin/python uv
 
 FROM ${BASE}
