@@ -1,85 +1,23 @@
-"""`make bench`: drain, latency and occupancy."""
+"""`make bench`: drain, latency, occupancy, and running work under a flood of submissions."""
 
 from __future__ import annotations  # the generated stubs' asynchronous classes exist for type checkers only
 
 import asyncio
-import itertools
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import grpc
 from rich.console import Console
 from rich.table import Table
 
+from bench import overload
+from bench.jobs import BATCH, emptied, executor, request, submit
 from devkit import stack
-from devkit.programs import Program, logged, program
-from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 from visionjobs.v1 import vision_job_service_pb2 as pb
-
-ROOT = Path(__file__).parents[1]
-BATCH = 1_000
-# 67 bytes: the smallest PNG.
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-    "1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
-)
-SPEC = job_pb2.JobSpec(
-    user_id="bench",
-    images=[job_pb2.Image(data=PIXEL)],
-    prompt="What is this? " + "x" * 800,
-    response_schema_json='{"type": "object", "properties": {"asked": {"type": "number"}}, "required": ["asked"]}',
-)
-
-_numbers = itertools.count()
-
-
-@asynccontextmanager
-async def executor(system: stack.Stack, folder: Path, *, capacity: int, seconds: float = 0.0) -> AsyncIterator[Program]:
-    """Run the executor with the instant model."""
-    environment = stack.clean_environment() | {
-        "EXECUTOR_SCHEDULER_ADDRESS": system.address,
-        "EXECUTOR_HEALTH_ADDRESS": "127.0.0.1:0",
-        "EXECUTOR_SPOOL_DIR": str(folder / "spool"),
-        "EXECUTOR_CAPACITY": str(capacity),
-        "EXECUTOR_BENCH_SECONDS": str(seconds),
-        "PYTHONPATH": str(ROOT),
-    }
-    log = folder / f"executor-{time.time_ns()}.log"
-    async with program("python", "-m", "bench.instant_executor", environment=environment, log=log) as running:
-        await running.ready(logged("scheduler_connected", "session"))
-        yield running
-
-
-def request() -> pb.SubmitJobRequest:
-    """Return a request that no other is identical to: identical ones would share a call."""
-    spec = job_pb2.JobSpec()
-    spec.CopyFrom(SPEC)
-    spec.prompt = f"What is this? {next(_numbers):09} " + "x" * 800
-    return pb.SubmitJobRequest(spec=spec)
-
-
-async def submit(jobs: vision_job_service_pb2_grpc.VisionJobServiceAsyncStub, count: int) -> list[str]:
-    ids: list[str] = []
-    for _ in range(0, count, BATCH):
-        batch = pb.SubmitJobsRequest(requests=[request() for _ in range(min(BATCH, count - len(ids)))])
-        ids += [job.job_id for job in (await jobs.SubmitJobs(batch)).jobs]
-    return ids
-
-
-async def emptied(system: stack.Stack) -> None:
-    """Wait until no job is left in the queue."""
-    connection = await asyncpg.connect(system.database_url)
-    try:
-        while await connection.fetchval("SELECT EXISTS (SELECT 1 FROM queue)"):  # noqa: ASYNC110 - another process's state
-            await asyncio.sleep(0.02)
-    finally:
-        await connection.close()
+from visionjobs.v1 import vision_job_service_pb2_grpc
 
 
 async def drain(system: stack.Stack, folder: Path, *, count: int, capacity: int) -> tuple[float, float]:
@@ -97,6 +35,17 @@ async def drain(system: stack.Stack, folder: Path, *, count: int, capacity: int)
         return count / submitted, count / (time.perf_counter() - began)
 
 
+async def submitted_one(jobs: vision_job_service_pb2_grpc.VisionJobServiceAsyncStub) -> str:
+    """Submit a job, again after a moment where it is shed, and return its id."""
+    while True:
+        try:
+            return (await jobs.SubmitJob(request())).job.job_id
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.5)
+
+
 async def latency(system: stack.Stack, folder: Path, *, count: int, rate: float) -> list[float]:
     """Return the seconds from before SubmitJob to the model being asked, at a steady rate on an idle system."""
     waits: list[float] = []
@@ -111,7 +60,7 @@ async def latency(system: stack.Stack, folder: Path, *, count: int, rate: float)
 
         async def one() -> None:
             began = time.time()
-            job_id = (await jobs.SubmitJob(request())).job.job_id
+            job_id = await submitted_one(jobs)
             changes = [change.job async for change in jobs.WatchJob(pb.WatchJobRequest(job_id=job_id))]
             waits.append(json.loads(changes[-1].result.output_json)["asked"] - began)
 
@@ -155,6 +104,14 @@ async def main() -> None:
             table.add_row(
                 "occupancy, 2,000 jobs of 0.2 s on 200 slots, median of 3", f"{statistics.median(shares):.2f}"
             )
+        console.print("overload …")
+        async with stack.running(stack.Options(folder=folder / "flooded", executors=0)) as system:
+            alone, flooded, taken = await overload.completions(system, folder, count=1_000)
+            for share, label in ((0.5, "median"), (0.99, "99th percentile")):
+                quiet, loud = (waits[int(len(waits) * share)] * 1000 for waits in (alone, flooded))
+                what = f"from answer to end under a flood of {overload.CALLERS} callers, {label}"
+                table.add_row(what, f"{loud:.1f} ms, alone {quiet:.1f} ms")
+            table.add_row(f"of the flood taken, batches of {overload.FLOOD_BATCH}", f"{taken:.0%}")
     console.print(table)
 
 

@@ -1,5 +1,6 @@
 """Real processes: a scheduler, executors and the emulator on an embedded Postgres."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -16,16 +17,24 @@ from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 
 
 @pytest.fixture(scope="session")
-def start_stack(tmp_path_factory: pytest.TempPathFactory) -> StartStack:
-    """Return what runs a whole system for a test of its own."""
+def start_stack(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Callable[[], AbstractAsyncContextManager[str]]
+) -> StartStack:
+    """Return what runs a whole system for a test of its own.
 
-    def start(**options: Any) -> AbstractAsyncContextManager[stack.Stack]:
-        chosen: dict[str, Any] = {
-            "emulate": True,
-            "emulator_arguments": ("--latency-ms", "0"),
-            "postgres_settings": {"fsync": "off"},
-        } | options
-        return stack.running(stack.Options(folder=tmp_path_factory.mktemp("stack") / "run", **chosen))
+    Its database is on the server that tests share, unless it is to have a server of its own.
+    """
+
+    @contextlib.asynccontextmanager
+    async def start(*, own_postgres: bool = False, **options: Any) -> AsyncIterator[stack.Stack]:
+        chosen: dict[str, Any] = {"emulate": True, "emulator_arguments": ("--latency-ms", "0")} | options
+        folder = tmp_path_factory.mktemp("stack") / "run"
+        async with contextlib.AsyncExitStack() as exits:
+            if own_postgres:
+                chosen["postgres_settings"] = {"fsync": "off"}
+            else:
+                chosen["database_url"] = await exits.enter_async_context(migrated_database())
+            yield await exits.enter_async_context(stack.running(stack.Options(folder=folder, **chosen)))
 
     return start
 

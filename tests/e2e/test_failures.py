@@ -64,8 +64,9 @@ async def until_health(channel: grpc.aio.Channel, wanted: int, *, seconds: float
 async def test_killing_an_executor_in_the_middle_of_its_jobs_loses_none(
     start_stack: StartStack, spec: job_pb2.JobSpec
 ) -> None:
+    environment = {"SCHEDULER_HEARTBEAT_SECONDS": "0.5", "SCHEDULER_EXECUTOR_LOST_SECONDS": "4"}
     async with (
-        start_stack(emulator_arguments=("--latency-ms", "1500")) as system,
+        start_stack(emulator_arguments=("--latency-ms", "1500"), environment=environment) as system,
         grpc.aio.insecure_channel(system.address) as channel,
         asyncio.timeout(60),
     ):
@@ -109,13 +110,14 @@ async def test_without_the_database_calls_are_unavailable_and_all_is_well_when_i
     start_stack: StartStack, spec: job_pb2.JobSpec
 ) -> None:
     async with (
-        start_stack() as system,
+        start_stack(own_postgres=True) as system,
         grpc.aio.insecure_channel(system.address) as channel,
         asyncio.timeout(90),
     ):
         jobs: Any = vision_job_service_pb2_grpc.VisionJobServiceStub(channel)
         await until_health(channel, SERVING, seconds=10)
 
+        assert system.postgres is not None
         await asyncio.to_thread(system.postgres.kill)
         started = time.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -2,14 +2,13 @@
 
 import asyncio
 import socket
-from typing import Any
 
-import grpc
+from key_calls import closed
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 from system_calls import StartStack
 
-from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
+from visionjobs.v1 import job_pb2
 from visionjobs.v1 import vision_job_service_pb2 as pb
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -32,7 +31,8 @@ def free_port() -> int:
     return port
 
 
-async def spans_of_one_job(start_stack: StartStack, spec: job_pb2.JobSpec) -> dict[str, Span]:
+async def spans_of_one_job(start_stack: StartStack, spec: job_pb2.JobSpec) -> tuple[dict[str, Span], list[str]]:
+    """Return the spans by their names, and the keys with which the job was submitted and done."""
     receiver = OtelTapHttpProtobufReceiver(OtelTapHttpProtobufReceiverSettings(http_port=(port := free_port())))
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
@@ -41,26 +41,25 @@ async def spans_of_one_job(start_stack: StartStack, spec: job_pb2.JobSpec) -> di
     }
     async with asyncio.timeout(60), receiver:
         spans = receiver.stream_traces()
-        async with (
-            start_stack(executors=1, environment=environment) as system,
-            grpc.aio.insecure_channel(system.address) as channel,
-        ):
-            jobs: Any = vision_job_service_pb2_grpc.VisionJobServiceStub(channel)
-            metadata = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-01"),)
-            job = (await jobs.SubmitJob(pb.SubmitJobRequest(spec=spec), metadata=metadata)).job
+        async with start_stack(executors=0, environment=environment) as system, closed(system) as doors:
+            await system.choose_provider()
+            backend, executor = await doors.key("backend"), await doors.key("fleet", "EXECUTOR")
+            await system.start_executor(environment={"EXECUTOR_API_KEY": executor.secret})
+            metadata = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-01"), *backend.metadata)
+            job = (await backend.jobs.SubmitJob(pb.SubmitJobRequest(spec=spec), metadata=metadata)).job
             assert job.trace_id == TRACE_ID
             found: dict[str, Span] = {}
             async for span in spans:
                 found[span.name] = span
                 if len(found) == len(PARENTS):
-                    return found
+                    return found, [backend.secret, executor.secret]
     raise AssertionError(f"only {sorted(found)} arrived")
 
 
 async def test_a_callers_trace_runs_through_both_processes_to_the_outcome(
     start_stack: StartStack, spec: job_pb2.JobSpec
 ) -> None:
-    spans = await spans_of_one_job(start_stack, spec)
+    spans, secrets = await spans_of_one_job(start_stack, spec)
 
     assert set(spans) == set(PARENTS)
     assert {span.trace_id.hex() for span in spans.values()} == {TRACE_ID}
@@ -73,3 +72,5 @@ async def test_a_callers_trace_runs_through_both_processes_to_the_outcome(
     assert call["gen_ai.usage.input_tokens"].int_value > 0
     wait = spans["queue wait"]
     assert wait.start_time_unix_nano <= wait.end_time_unix_nano <= spans["attempt"].start_time_unix_nano
+    for secret in secrets:
+        assert not any(secret.encode() in span.SerializeToString() for span in spans.values())
