@@ -26,7 +26,9 @@ async def _large(request: Request) -> PlainTextResponse:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    # Both ends are in this process, which may not have many files open.
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     app = Starlette(routes=[Route("/small", _small, methods=["GET", "POST"]), Route("/large", _large)])
     async with server.serving("127.0.0.1:0", app) as address:
         yield int(address.rpartition(":")[2])
