@@ -1,5 +1,6 @@
 """Who is let in, and for how long."""
 
+import asyncio
 import datetime
 from collections.abc import Sequence
 
@@ -30,7 +31,8 @@ class HandClock:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+        await asyncio.sleep(0)
+        self.seconds += max(0.0, seconds)
 
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
@@ -38,8 +40,10 @@ class HandClock:
 
 class FaultyStore(MemoryStore):
     away = False
+    looks = 0
 
     async def keys(self) -> Sequence[StoredKey]:
+        self.looks += 1
         if self.away:
             raise StoreUnavailable("away")
         return await super().keys()
@@ -200,3 +204,26 @@ async def test_with_keys_that_could_not_be_read_for_too_long_nobody_is_let_in(
 async def test_a_keyring_that_never_read_lets_nobody_in(store: FaultyStore, clock: HandClock) -> None:
     with pytest.raises(StoreUnavailable):
         Keyring(store=store, time=store.time, clock=clock, defaults=DEFAULTS).authenticate(None)
+
+
+async def test_however_many_unknown_keys_come_the_store_is_asked_once_for_all(
+    keyring: Keyring, store: FaultyStore, clock: HandClock
+) -> None:
+    _, late = await add(store)
+    before = store.looks
+
+    async def refused(secret: str) -> None:
+        with pytest.raises(KeyInvalid):
+            await keyring.authenticate_after_look(secret)
+
+    await keyring.refresh()
+    _, later = await add(store)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(refused(f"vj_{number}_0"))
+        known = tasks.create_task(keyring.authenticate_after_look(later))
+
+    assert known.result().client_id == "backend"
+    assert keyring.authenticate(late).client_id == "backend"
+    assert store.looks - before <= 3
+    assert clock.seconds > 0

@@ -85,9 +85,8 @@ class Keyring:
             return dataclasses.replace(ANYBODY, limits=self._defaults)
         if not secret:
             raise KeyMissing
-        digest = hashlib.sha256(secret.encode()).digest()
-        caller = look.callers.get(digest)
-        if caller is None or self._has_expired(look, digest):
+        caller = self._holder(look, secret)
+        if caller is None:
             raise KeyInvalid
         self._used[caller.key_id] = self._time.now()
         return caller
@@ -103,7 +102,7 @@ class Keyring:
     async def _look_since(self, asked_at: float) -> None:
         """Look, unless somebody did since then; not more often than is good for the database, whoever asks."""
         async with self._looking:
-            if self._look is None or self._look.began >= asked_at:
+            if self._look is None or self._look.began > asked_at:
                 return
             await self._clock.sleep(self._look.began + MIN_PAUSE_SECONDS - self._clock.monotonic())
             await self.refresh()
@@ -113,10 +112,8 @@ class Keyring:
         look = self._look
         if look is None or look.is_open:
             return True
-        if caller.role is None or secret is None:
-            return False
-        digest = hashlib.sha256(secret.encode()).digest()
-        return digest in look.callers and not self._has_expired(look, digest)
+        # Who came in without a key, while the doors stood open, has none that works.
+        return caller.role is not None and secret is not None and self._holder(look, secret) is not None
 
     async def refresh(self) -> None:
         """Look again. Raises StoreUnavailable."""
@@ -182,6 +179,8 @@ class Keyring:
             max_queued=self._defaults.max_queued if limits.max_queued is None else limits.max_queued,
         )
 
-    def _has_expired(self, look: _Look, digest: bytes) -> bool:
+    def _holder(self, look: _Look, secret: str) -> Caller | None:
+        """Return whose secret this is, if it works."""
+        digest = hashlib.sha256(secret.encode()).digest()
         expiry = look.expiring.get(digest)
-        return expiry is not None and expiry <= self._time.now()
+        return None if expiry is not None and expiry <= self._time.now() else look.callers.get(digest)
