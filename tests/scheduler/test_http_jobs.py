@@ -53,7 +53,7 @@ class Keys:
             "bank-admin": Caller(client_id="bank", role=Role.ADMIN, key_id="5"),
         }
 
-    def authenticate(self, secret: str | None) -> Caller:
+    async def authenticate_after_look(self, secret: str | None) -> Caller:
         if self.away:
             raise StoreUnavailable("password=hunter2")
         if self.is_open:

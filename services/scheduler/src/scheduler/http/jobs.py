@@ -26,7 +26,7 @@ _READERS = (Role.ADMIN, Role.CLIENT)
 class Authenticator(Protocol):
     """Knows the keys."""
 
-    def authenticate(self, secret: str | None) -> Caller:
+    async def authenticate_after_look(self, secret: str | None) -> Caller:
         """Return who sent this. Raises KeyMissing, KeyInvalid, StoreUnavailable."""
         ...
 
@@ -84,12 +84,12 @@ class JobEndpoint:
         if key is None and link is not None:
             client_id = await self._links.client_of(link, job_id)
         else:
-            client_id = self._client_of(key)
+            client_id = await self._client_of(key)
         job = await self._jobs.job(client_id, job_id, attempts=True)
         return job, key is not None or link is None
 
-    def _client_of(self, key: str | None) -> str:
-        caller = self._keys.authenticate(key)
+    async def _client_of(self, key: str | None) -> str:
+        caller = await self._keys.authenticate_after_look(key)
         if caller.role is not None and caller.role not in _READERS:
             raise RoleMissing(caller.role.name, [role.name for role in _READERS])
         return caller.client_id
