@@ -98,6 +98,11 @@ class AdminServiceStub:
                 request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.SerializeToString,
                 response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/visionjobs.v1.AdminService/ListAlerts',
+                request_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -193,6 +198,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Returns what wants a person, newest first; without include_ended only what holds now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -255,6 +267,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEntries,
                     request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.FromString,
                     response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -585,6 +602,33 @@ class AdminService:
             '/visionjobs.v1.AdminService/ListAuditEntries',
             visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesRequest.SerializeToString,
             visionjobs_dot_v1_dot_admin__service__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.AdminService/ListAlerts',
+            visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsRequest.SerializeToString,
+            visionjobs_dot_v1_dot_admin__service__pb2.ListAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,8 @@ class AdminServiceStub:
     """
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]
     """Returns what was changed, by whom and when, newest first."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAlertsRequest, _admin_service_pb2.ListAlertsResponse]
+    """Returns what wants a person, newest first; without include_ended only what holds now."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -103,6 +105,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Returns what was changed, by whom and when, newest first."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAlertsRequest, _admin_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Returns what wants a person, newest first; without include_ended only what holds now."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after lanes, submissions, keys and users. Messages without a call here stand so that their numbers are settled.
@@ -210,5 +214,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEntriesResponse]]:
         """Returns what was changed, by whom and when, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _admin_service_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAlertsResponse, _abc.Awaitable[_admin_service_pb2.ListAlertsResponse]]:
+        """Returns what wants a person, newest first; without include_ended only what holds now."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

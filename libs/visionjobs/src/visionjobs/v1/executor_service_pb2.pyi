@@ -379,6 +379,7 @@ class Assignment(_message.Message):
     PERMIT_REQUIRED_FIELD_NUMBER: _builtins.int
     INPUT_JSON_FIELD_NUMBER: _builtins.int
     START_WITHIN_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """1 is Gemini, 2 is the post_process step."""
     lane: _builtins.str
@@ -389,13 +390,17 @@ class Assignment(_message.Message):
     """Whether the paid call needs a permit. Without limits on the lane the assignment is the permit."""
     input_json: _builtins.str
     """The JSON of step 1, for step 2."""
+    steps: _builtins.int
+    """How many steps the job has."""
     @_builtins.property
     def ref(self) -> Global___AttemptRef:
         """The attempt."""
 
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
-        """What to do: images by sha256, prompt, system instruction, schema (always as text) and generation."""
+        """What to do in this step: images by sha256 or uri, prompt, system instruction, schema (always as text) and generation
+        as this attempt shall use it.
+        """
 
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___InlineImage]:
@@ -424,10 +429,11 @@ class Assignment(_message.Message):
         permit_required: _builtins.bool = ...,
         input_json: _builtins.str = ...,
         start_within: _duration_pb2.Duration | None = ...,
+        steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref", "spec", b"spec", "start_within", b"start_within", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input_json", b"input_json", "lane", b"lane", "permit_required", b"permit_required", "ref", b"ref", "spec", b"spec", "start_within", b"start_within", "step", b"step", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input_json", b"input_json", "lane", b"lane", "permit_required", b"permit_required", "ref", b"ref", "spec", b"spec", "start_within", b"start_within", "step", b"step", "steps", b"steps", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,12 +512,24 @@ class Outcome(_message.Message):
     PAID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """The model that answered."""
     paid: _builtins.bool
     """Whether a paid call was begun, and may have been billed."""
     traceparent: _builtins.str
     """W3C trace context of the attempt."""
+    step: _builtins.int
+    """As in the assignment; 0 means 1."""
+    steps: _builtins.int
+    """As in the assignment; 0 means 1. A success of a step that is not the last leads to the next one."""
+    service_tier: _builtins.str
+    """The tier that the provider says it served, else the one asked for."""
+    unanswered: _builtins.bool
+    """Whether the call was sent and no answer came."""
     @_builtins.property
     def ref(self) -> Global___AttemptRef:
         """The attempt."""
@@ -558,10 +576,14 @@ class Outcome(_message.Message):
         paid: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        step: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        service_tier: _builtins.str = ...,
+        unanswered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "finish_time", b"finish_time", "ref", b"ref", "released", b"released", "succeeded", b"succeeded", "throttled", b"throttled", "usage", b"usage", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "finish_time", b"finish_time", "model_version", b"model_version", "paid", b"paid", "ref", b"ref", "released", b"released", "stage_durations", b"stage_durations", "succeeded", b"succeeded", "throttled", b"throttled", "traceparent", b"traceparent", "usage", b"usage", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "finish_time", b"finish_time", "model_version", b"model_version", "paid", b"paid", "ref", b"ref", "released", b"released", "service_tier", b"service_tier", "stage_durations", b"stage_durations", "step", b"step", "steps", b"steps", "succeeded", b"succeeded", "throttled", b"throttled", "traceparent", b"traceparent", "unanswered", b"unanswered", "usage", b"usage", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_verdict: _TypeAlias = _typing.Literal["succeeded", "failed", "throttled", "released"]  # noqa: Y015
     _WhichOneofArgType_verdict: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
@@ -600,8 +622,20 @@ class Failed(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     RAW_ANSWER_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    FLAW_FIELD_NUMBER: _builtins.int
+    OUTPUT_PATH_FIELD_NUMBER: _builtins.int
+    IMAGE_SHA256_FIELD_NUMBER: _builtins.int
+    SCHEMA_SUSPECTED_FIELD_NUMBER: _builtins.int
     raw_answer: _builtins.str
     """The provider's answer as it was, cut to 64 KiB."""
+    flaw: _builtins.str
+    """As Attempt.flaw."""
+    output_path: _builtins.str
+    """As Attempt.output_path."""
+    image_sha256: _builtins.str
+    """The image that is to blame for a BAD_IMAGE, lower-case hex; empty if nobody knows which."""
+    schema_suspected: _builtins.bool
+    """Whether the provider refused the request without a word of why: the schema may be to blame."""
     @_builtins.property
     def error(self) -> _job_pb2.JobError:
         """What happened."""
@@ -616,10 +650,14 @@ class Failed(_message.Message):
         error: _job_pb2.JobError | None = ...,
         raw_answer: _builtins.str = ...,
         retry_after: _duration_pb2.Duration | None = ...,
+        flaw: _builtins.str = ...,
+        output_path: _builtins.str = ...,
+        image_sha256: _builtins.str = ...,
+        schema_suspected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "raw_answer", b"raw_answer", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "flaw", b"flaw", "image_sha256", b"image_sha256", "output_path", b"output_path", "raw_answer", b"raw_answer", "retry_after", b"retry_after", "schema_suspected", b"schema_suspected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -223,7 +223,9 @@ class Image(_message.Message):
     data: _builtins.bytes
     """The bytes themselves, at most 20 MiB. Never returned: answers carry sha256 instead."""
     uri: _builtins.str
-    """An https address that the executor fetches."""
+    """An https address, at most 2,048 characters, that the executor fetches. What it holds is looked at only then, so
+    such a job neither takes an earlier result nor shares its own.
+    """
     sha256: _builtins.str
     """The lower-case hex SHA-256 of an image uploaded earlier by the same client."""
     mime_type: _builtins.str
@@ -268,7 +270,9 @@ class Generation(_message.Message):
     thinking_level: _builtins.str
     """MINIMAL, LOW, MEDIUM or HIGH. Empty leaves the model's default."""
     service_tier: _builtins.str
-    """STANDARD, FLEX or PRIORITY: the provider's price and latency tier. Empty means STANDARD."""
+    """STANDARD, FLEX or PRIORITY: the provider's price and latency tier. Empty means FLEX while the job stands at
+    priority 3 (a setting of the scheduler), and STANDARD otherwise.
+    """
     def __init__(
         self,
         *,
@@ -295,7 +299,9 @@ Global___Generation: _TypeAlias = Generation  # noqa: Y015
 
 @_typing.final
 class PostProcess(_message.Message):
-    """A second step: a DeepSeek model reworks the JSON that Gemini gave."""
+    """A second step: a DeepSeek model reworks the JSON that Gemini gave. It waits in a lane of its own, with the timeout and
+    the retries of the job for itself; its failure never pays for the first step again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -304,9 +310,9 @@ class PostProcess(_message.Message):
     RESPONSE_SCHEMA_FIELD_NUMBER: _builtins.int
     RESPONSE_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The DeepSeek model."""
+    """The DeepSeek model. Empty takes the scheduler's default."""
     prompt: _builtins.str
-    """The prompt of the second step; the JSON of the first goes with it."""
+    """REQUIRED. The prompt of the second step, at most 256 KiB; the JSON of the first goes with it."""
     response_schema_json: _builtins.str
     """As JSON text: kept as it is."""
     @_builtins.property
@@ -402,7 +408,7 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """The longest one attempt may take, 10 s to 1 h. Unset means 5 min."""
+        """The longest one attempt may take, 10 s to 1 h. Unset means 5 min, 20 min in the flex tier."""
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
@@ -651,6 +657,13 @@ class Attempt(_message.Message):
     COST_USD_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     STAGE_DURATIONS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    FLAW_FIELD_NUMBER: _builtins.int
+    OUTPUT_PATH_FIELD_NUMBER: _builtins.int
+    RAW_ANSWER_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """From 1; rises with every assignment, also after a release."""
     step: _builtins.int
@@ -663,6 +676,22 @@ class Attempt(_message.Message):
     """US dollars."""
     model_version: _builtins.str
     """The model that answered."""
+    model: _builtins.str
+    """The model that was asked for."""
+    paid: _builtins.bool
+    """Whether it counts as a paid call: it was answered with a 200, or was sent and never answered."""
+    unanswered: _builtins.bool
+    """Whether it was sent and no answer came: it may have been billed all the same, and cost_usd does not know."""
+    flaw: _builtins.str
+    """What was wrong with an answer that cannot be used: TRUNCATED, LOOPING, EMPTY, NO_TEXT, NOT_JSON, SCHEMA_MISMATCH,
+    RECITATION or UNFINISHED.
+    """
+    output_path: _builtins.str
+    """Where in the answer the JSON schema is not satisfied, as items[0].total."""
+    raw_answer: _builtins.str
+    """The provider's answer as it was, cut to 64 KiB, where it cannot be used."""
+    service_tier: _builtins.str
+    """The tier that the provider says it served, else the one asked for."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was assigned."""
@@ -697,10 +726,17 @@ class Attempt(_message.Message):
         cost_usd: _builtins.float = ...,
         model_version: _builtins.str = ...,
         stage_durations: _abc.Iterable[Global___StageDuration] | None = ...,
+        model: _builtins.str = ...,
+        paid: _builtins.bool = ...,
+        unanswered: _builtins.bool = ...,
+        flaw: _builtins.str = ...,
+        output_path: _builtins.str = ...,
+        raw_answer: _builtins.str = ...,
+        service_tier: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finish_time", b"finish_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_usd", b"cost_usd", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "model_version", b"model_version", "outcome", b"outcome", "stage_durations", b"stage_durations", "start_time", b"start_time", "step", b"step", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cost_usd", b"cost_usd", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "flaw", b"flaw", "model", b"model", "model_version", b"model_version", "outcome", b"outcome", "output_path", b"output_path", "paid", b"paid", "raw_answer", b"raw_answer", "service_tier", b"service_tier", "stage_durations", b"stage_durations", "start_time", b"start_time", "step", b"step", "unanswered", b"unanswered", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -733,6 +769,7 @@ class Job(_message.Message):
     RETRIED_FROM_FIELD_NUMBER: _builtins.int
     STAGE_START_TIME_FIELD_NUMBER: _builtins.int
     PURGED_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """A UUIDv7 in its canonical text form."""
     client_id: _builtins.str
@@ -746,7 +783,7 @@ class Job(_message.Message):
     attempt: _builtins.int
     """The latest attempt; 0 before the first."""
     retry_count: _builtins.int
-    """Charged failures so far."""
+    """Charged failures of its present step so far."""
     executor_id: _builtins.str
     """Who works, or worked last, on it."""
     trace_id: _builtins.str
@@ -755,6 +792,8 @@ class Job(_message.Message):
     """The job that this one retries."""
     purged: _builtins.bool
     """Its prompt, schema, labels, images and results were removed for good; states, times and costs were not."""
+    cost_usd: _builtins.float
+    """US dollars over all attempts so far; 0 for a job that a cached result answered."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What was handed over; image bytes are replaced by their sha256."""
@@ -819,10 +858,11 @@ class Job(_message.Message):
         retried_from: _builtins.str = ...,
         stage_start_time: _timestamp_pb2.Timestamp | None = ...,
         purged: _builtins.bool = ...,
+        cost_usd: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "next_attempt_time", b"next_attempt_time", "result", b"result", "spec", b"spec", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "client_id", b"client_id", "create_time", b"create_time", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "job_id", b"job_id", "next_attempt_time", b"next_attempt_time", "purged", b"purged", "result", b"result", "retried_from", b"retried_from", "retry_count", b"retry_count", "spec", b"spec", "stage", b"stage", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "state", b"state", "step", b"step", "trace_id", b"trace_id", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "client_id", b"client_id", "cost_usd", b"cost_usd", "create_time", b"create_time", "error", b"error", "executor_id", b"executor_id", "finish_time", b"finish_time", "job_id", b"job_id", "next_attempt_time", b"next_attempt_time", "purged", b"purged", "result", b"result", "retried_from", b"retried_from", "retry_count", b"retry_count", "spec", b"spec", "stage", b"stage", "stage_start_time", b"stage_start_time", "start_time", b"start_time", "state", b"state", "step", b"step", "trace_id", b"trace_id", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

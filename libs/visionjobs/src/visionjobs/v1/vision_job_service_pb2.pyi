@@ -800,11 +800,11 @@ class GetUsageRequest(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def to(self) -> _timestamp_pb2.Timestamp:
-        """REQUIRED. Before this day."""
+        """REQUIRED. Before this day; a time within a day takes that day in. At most 366 days after the first."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Any of "user", "model", "day", or "label:NAME"."""
+        """Any of "user", "model", "day", or "label:NAME", each once, at most 4. Empty sums everything up in one row."""
 
     def __init__(
         self,
@@ -875,15 +875,18 @@ class UsageRow(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
     WASTED_USD_FIELD_NUMBER: _builtins.int
+    UNANSWERED_CALLS_FIELD_NUMBER: _builtins.int
     jobs: _builtins.int
-    """Jobs that ended."""
+    """Jobs that ended; grouped by model, under the model of the step they ended in."""
     cost_usd: _builtins.float
     """US dollars."""
     wasted_usd: _builtins.float
     """The part of cost_usd that gave no accepted result."""
+    unanswered_calls: _builtins.int
+    """Calls that were sent and never answered: they may have been billed, and no cost here knows of them."""
     @_builtins.property
     def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The group: a value for each entry of group_by."""
+        """The group: a value for each entry of group_by; a day as 2026-11-24, a label that a job lacks as ""."""
 
     @_builtins.property
     def usage(self) -> _job_pb2.Usage:
@@ -897,10 +900,11 @@ class UsageRow(_message.Message):
         usage: _job_pb2.Usage | None = ...,
         cost_usd: _builtins.float = ...,
         wasted_usd: _builtins.float = ...,
+        unanswered_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "group", b"group", "jobs", b"jobs", "usage", b"usage", "wasted_usd", b"wasted_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "group", b"group", "jobs", b"jobs", "unanswered_calls", b"unanswered_calls", "usage", b"usage", "wasted_usd", b"wasted_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

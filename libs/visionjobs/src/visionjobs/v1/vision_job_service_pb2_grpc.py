@@ -104,6 +104,11 @@ class VisionJobServiceStub:
                 request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.SerializeToString,
                 response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/visionjobs.v1.VisionJobService/GetUsage',
+                request_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class VisionJobServiceServicer:
@@ -208,6 +213,13 @@ class VisionJobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """Returns what the caller's jobs used, day by day (UTC) or by groups. It outlives the jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VisionJobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -275,6 +287,11 @@ def add_VisionJobServiceServicer_to_server(servicer, server):
                     servicer.CreateJobLink,
                     request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.FromString,
                     response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -633,6 +650,33 @@ class VisionJobService:
             '/visionjobs.v1.VisionJobService/CreateJobLink',
             visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkRequest.SerializeToString,
             visionjobs_dot_v1_dot_vision__job__service__pb2.CreateJobLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionjobs.v1.VisionJobService/GetUsage',
+            visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageRequest.SerializeToString,
+            visionjobs_dot_v1_dot_vision__job__service__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,8 @@ class VisionJobServiceStub:
     """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
     such job.
     """
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_vision_job_service_pb2.GetUsageRequest, _vision_job_service_pb2.GetUsageResponse]
+    """Returns what the caller's jobs used, day by day (UTC) or by groups. It outlives the jobs."""
 
 @_typing.type_check_only
 class VisionJobServiceAsyncStub(VisionJobServiceStub):
@@ -113,6 +115,8 @@ class VisionJobServiceAsyncStub(VisionJobServiceStub):
     """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
     such job.
     """
+    GetUsage: _aio.UnaryUnaryMultiCallable[_vision_job_service_pb2.GetUsageRequest, _vision_job_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """Returns what the caller's jobs used, day by day (UTC) or by groups. It outlives the jobs."""
 
 class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Submits jobs and follows them.
@@ -231,5 +235,13 @@ class VisionJobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a link under which anybody can read one job on the HTTP port until it expires. NOT_FOUND if the caller has no
         such job.
         """
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _vision_job_service_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vision_job_service_pb2.GetUsageResponse, _abc.Awaitable[_vision_job_service_pb2.GetUsageResponse]]:
+        """Returns what the caller's jobs used, day by day (UTC) or by groups. It outlives the jobs."""
 
 def add_VisionJobServiceServicer_to_server(servicer: VisionJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
