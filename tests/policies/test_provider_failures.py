@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import provider_failures
-from policies.provider_failures import Fails, Meaning, RefusesExecutor, Throttles
+from policies.breaker import Health
+from policies.failure_rows import LaneEffect, Paid
+from policies.ladder import Flaw
+from policies.provider_failures import Answer, Fails, Meaning, RefusesExecutor, Throttles
 
 NOW = datetime.datetime(2026, 11, 24, 9, 30, tzinfo=datetime.UTC)
 
@@ -17,8 +20,18 @@ def error(status: int, canonical: str, message: str, *details: object) -> str:
     return json.dumps({"error": {"code": status, "message": message, "status": canonical, "details": details}})
 
 
-def meaning(status: int, body: str, *, retry_after: str | None = None) -> Meaning:
-    return provider_failures.of_status(status, body, retry_after=retry_after, now=NOW)
+def meaning(
+    status: int,
+    body: str = "",
+    *,
+    retry_after: str | None = None,
+    now: datetime.datetime = NOW,
+    provider: str = "gemini",
+    tier: str = "",
+) -> Meaning:
+    return provider_failures.of_status(
+        status, body, retry_after=retry_after, now=now, provider=provider, service_tier=tier
+    )
 
 
 def retry_info(delay: str) -> dict[str, str]:
@@ -62,7 +75,7 @@ PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 def test_a_daily_quota_is_hit_until_midnight_in_california_whatever_the_provider_says(now: str, hours: float) -> None:
     body = error(429, "RESOURCE_EXHAUSTED", "Quota.", quota_failure(PER_MINUTE, PER_DAY), retry_info("18s"))
 
-    found = provider_failures.of_status(429, body, retry_after="1000000", now=datetime.datetime.fromisoformat(now))
+    found = meaning(429, body, retry_after="1000000", now=datetime.datetime.fromisoformat(now))
 
     assert found == Throttles(message="HTTP 429 RESOURCE_EXHAUSTED: Quota.", retry_after_seconds=hours * 3600)
 
@@ -71,7 +84,7 @@ def test_a_daily_quota_is_hit_until_midnight_in_california_whatever_the_provider
 def test_a_daily_quota_ends_with_the_day(minutes: float) -> None:
     now = NOW + datetime.timedelta(minutes=minutes)
     body = error(429, "RESOURCE_EXHAUSTED", "", quota_failure(PER_DAY))
-    seconds = provider_failures.of_status(429, body, retry_after=None, now=now).retry_after_seconds  # type: ignore[union-attr]
+    seconds = meaning(429, body, now=now).retry_after_seconds  # type: ignore[union-attr]
 
     assert seconds is not None
     assert 0 < seconds <= 25 * 3600
@@ -206,30 +219,193 @@ def test_an_error_wrapped_in_a_list_is_read() -> None:
     assert isinstance(meaning(400, body), RefusesExecutor)
 
 
+SCHEMA_WORDS = [
+    "The specified schema produces a constraint that has too many states for serving. Typical causes …",
+    "Request contains an invalid argument.",
+    "Invalid JSON payload received. Unknown name \"x\" at 'generation_config.response_schema': Cannot find field.",
+]
+
+
+@pytest.mark.parametrize("message", SCHEMA_WORDS)
+def test_a_refusal_that_may_be_the_schemas_says_so(message: str) -> None:
+    assert meaning(400, error(400, "INVALID_ARGUMENT", message)) == Fails(
+        kind="BAD_REQUEST",
+        message=f"HTTP 400 INVALID_ARGUMENT: {message}",
+        retryable=False,
+        schema_suspected=True,
+    )
+
+
 @pytest.mark.parametrize(
-    ("block_reason", "finish_reason", "has_text", "kind", "retryable"),
+    ("status", "message"),
     [
-        ("SAFETY", "", False, "BLOCKED", False),
-        ("", "SAFETY", True, "BLOCKED", False),
-        ("", "IMAGE_SAFETY", False, "BLOCKED", False),
-        ("", "MAX_TOKENS", True, "INVALID_OUTPUT", True),
-        ("", "RECITATION", False, "INVALID_OUTPUT", True),
-        ("", "BRAND_NEW", True, "INVALID_OUTPUT", True),
-        ("", "STOP", False, "INVALID_OUTPUT", True),
-        ("", "", False, "INVALID_OUTPUT", True),
+        (413, "Payload Too Large"),
+        (400, "Request payload size exceeds the limit: 20971520 bytes."),
+        (400, "Unable to process input image. Please retry or report"),
+        (400, "temperature must be in the range [0.0, 2.0]."),
     ],
 )
-def test_an_ending_that_is_no_answer_fails_the_attempt(
-    block_reason: str, finish_reason: str, has_text: bool, kind: str, retryable: bool
-) -> None:
-    found = provider_failures.of_answer(block_reason=block_reason, finish_reason=finish_reason, has_text=has_text)
+def test_a_refusal_that_names_another_reason_suspects_no_schema(status: int, message: str) -> None:
+    found = meaning(status, error(status, "INVALID_ARGUMENT", message))
+
+    assert isinstance(found, Fails)
+    assert not found.schema_suspected
+
+
+@pytest.mark.parametrize(("tier", "kind"), [("FLEX", "SHED"), ("flex", "SHED"), ("", "PROVIDER_ERROR")])
+def test_a_503_in_the_flex_tier_is_load_that_was_shed(tier: str, kind: str) -> None:
+    found = meaning(503, error(503, "UNAVAILABLE", "The model is overloaded."), tier=tier)
+
+    assert isinstance(found, Fails)
+    assert (found.kind, found.retryable) == (kind, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (400, "Invalid request body", "BAD_REQUEST"),
+        (400, "Model Not Exist", Throttles),
+        (401, "Authentication Fails", RefusesExecutor),
+        (402, "Insufficient Balance", Throttles),
+        (422, "Invalid max_tokens value", "BAD_REQUEST"),
+        (429, "Rate limit reached", Throttles),
+        (500, "Server error", "PROVIDER_ERROR"),
+        (503, "Server overloaded", "PROVIDER_ERROR"),
+        # What only the other provider says means nothing here.
+        (400, "Request contains an invalid argument.", "BAD_REQUEST"),
+        (404, "no longer available", "BAD_REQUEST"),
+    ],
+)
+def test_deepseek_has_rows_of_its_own(status: int, message: str, expected: object) -> None:
+    found = meaning(status, json.dumps({"error": {"message": message}}), provider="deepseek", tier="FLEX")
+
+    if isinstance(found, Fails):
+        assert (found.kind, found.schema_suspected) == (expected, False)
+    else:
+        assert isinstance(found, expected)  # type: ignore[arg-type]
+
+
+def test_the_rows_have_names_of_their_own() -> None:
+    names = [row.name for row in provider_failures.TABLE]
+
+    assert len(set(names)) == len(names)
+
+
+def test_every_failure_is_either_charged_or_final_and_the_rest_goes_back_unspent() -> None:
+    for row in provider_failures.TABLE:
+        unspent = row.kind in ("THROTTLED", "RELEASED")
+        assert row.retryable or not unspent
+        assert row.charged == (row.retryable and not unspent), row.name
+        assert (row.lane is not LaneEffect.NONE) == (row.kind == "THROTTLED"), row.name
+        assert bool(row.stop) == (row.lane is LaneEffect.STOP), row.name
+
+
+def test_a_flaw_is_one_of_an_answer_that_was_paid_for() -> None:
+    flawed = [row for row in provider_failures.TABLE if row.flaw is not None]
+
+    assert {row.flaw for row in flawed} == set(Flaw)
+    assert {(row.kind, row.paid, row.retryable) for row in flawed} == {("INVALID_OUTPUT", Paid.YES, True)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "called", "health"),
+    [
+        ("PROVIDER_ERROR", True, Health.FAILED),
+        ("PROVIDER_ERROR", False, Health.FAILED),
+        ("TIMEOUT", True, Health.FAILED),
+        ("SHED", True, Health.UNKNOWN),
+        ("CANCELLED", True, Health.UNKNOWN),
+        ("THROTTLED", True, Health.UNKNOWN),
+        ("RELEASED", True, Health.UNKNOWN),
+        ("BAD_IMAGE", True, Health.ANSWERED),
+        ("BAD_IMAGE", False, Health.UNKNOWN),
+        ("INVALID_OUTPUT", True, Health.ANSWERED),
+        ("BLOCKED", True, Health.ANSWERED),
+        ("OF_A_LATER_VERSION", False, Health.UNKNOWN),
+    ],
+)
+def test_a_kind_says_what_it_tells_of_the_provider(kind: str, called: bool, health: Health) -> None:
+    assert provider_failures.health_of(kind, called=called) is health
+
+
+def of_answer(
+    text: str = "{}", finish: str = "STOP", *, block: str = "", candidate: bool = True, provider: str = "gemini"
+) -> Fails | None:
+    return provider_failures.of_answer(
+        Answer(provider=provider, has_candidate=candidate, text=text, finish_reason=finish, block_reason=block)
+    )
+
+
+LOOP = '{"total": 0.' + "3" * 2_000
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "flaw"),
+    [
+        (of_answer("", "", block="SAFETY", candidate=False), "BLOCKED", ""),
+        (of_answer("", "", candidate=False), "INVALID_OUTPUT", "EMPTY"),
+        (of_answer('{"a": 1', "MAX_TOKENS"), "INVALID_OUTPUT", "TRUNCATED"),
+        (of_answer("{}", "MAX_TOKENS"), "INVALID_OUTPUT", "TRUNCATED"),
+        (of_answer("", "MAX_TOKENS"), "INVALID_OUTPUT", "TRUNCATED"),
+        (of_answer(LOOP, "MAX_TOKENS"), "INVALID_OUTPUT", "LOOPING"),
+        (of_answer("{}", "SAFETY"), "BLOCKED", ""),
+        (of_answer("", "IMAGE_SAFETY"), "BLOCKED", ""),
+        (of_answer("", "MODEL_ARMOR"), "BLOCKED", ""),
+        (of_answer("", "RECITATION"), "INVALID_OUTPUT", "RECITATION"),
+        (of_answer("{}", "LANGUAGE"), "INVALID_OUTPUT", "UNFINISHED"),
+        (of_answer("{}", "CONTINUATION"), "INVALID_OUTPUT", "UNFINISHED"),
+        (of_answer("{}", "BRAND_NEW"), "INVALID_OUTPUT", "UNFINISHED"),
+        (of_answer("", "STOP"), "INVALID_OUTPUT", "NO_TEXT"),
+        (of_answer(" \n", ""), "INVALID_OUTPUT", "NO_TEXT"),
+        (of_answer("1" * (provider_failures.MAX_TEXT + 1)), "INVALID_OUTPUT", "UNFINISHED"),
+        (of_answer('{"a"', "length", provider="deepseek"), "INVALID_OUTPUT", "TRUNCATED"),
+        (of_answer(LOOP, "length", provider="deepseek"), "INVALID_OUTPUT", "LOOPING"),
+        (of_answer("", "content_filter", provider="deepseek"), "BLOCKED", ""),
+        (of_answer("", "insufficient_system_resource", provider="deepseek"), "PROVIDER_ERROR", ""),
+        (of_answer("  \n ", "stop", provider="deepseek"), "INVALID_OUTPUT", "EMPTY"),
+        (of_answer("", "", candidate=False, provider="deepseek"), "INVALID_OUTPUT", "EMPTY"),
+        (of_answer("{}", "tool_calls", provider="deepseek"), "INVALID_OUTPUT", "UNFINISHED"),
+    ],
+)
+def test_a_200_that_is_no_answer_fails_the_attempt_with_its_flaw(found: Fails | None, kind: str, flaw: str) -> None:
+    assert found is not None
+    assert (found.kind, found.flaw) == (kind, flaw)
+    assert found.retryable == (kind != "BLOCKED")
+
+
+@pytest.mark.parametrize("finish", ["STOP", "", "FINISH_REASON_UNSPECIFIED", "stop"])
+def test_a_complete_answer_is_no_failure(finish: str) -> None:
+    assert of_answer("{}", finish) is None
+    assert of_answer("1" * provider_failures.MAX_TEXT, finish) is None
+    assert of_answer("{}", finish, block="SAFETY") is None
+
+
+def test_an_ending_without_end_is_cut_in_the_message() -> None:
+    found = of_answer("{}", "X" * 10_000)
 
     assert found is not None
-    assert (found.kind, found.retryable) == (kind, retryable)
+    assert found.message == f"The answer ended with {'X' * 64}."
 
 
-def test_a_complete_answer_is_no_failure() -> None:
-    assert provider_failures.of_answer(block_reason="", finish_reason="STOP", has_text=True) is None
+@given(
+    text=st.text() | st.sampled_from([LOOP, "", " "]),
+    finish=st.text() | st.sampled_from(["STOP", "MAX_TOKENS", "length", "SAFETY", "stop"]),
+    block=st.text(max_size=100),
+    candidate=st.booleans(),
+    provider=st.text() | st.sampled_from(["gemini", "deepseek"]),
+)
+def test_whatever_a_200_says_it_is_either_an_answer_or_a_row_of_the_table(
+    text: str, finish: str, block: str, candidate: bool, provider: str
+) -> None:
+    found = of_answer(text, finish, block=block, candidate=candidate, provider=provider)
+
+    if found is None:
+        assert text.strip()
+        assert candidate
+    else:
+        assert found.message
+        assert len(found.message) < 200
+        assert found.kind in {row.kind for row in provider_failures.TABLE}
 
 
 JSON = st.recursive(
@@ -243,12 +419,17 @@ JSON = st.recursive(
 
 @given(
     status=st.integers(min_value=100, max_value=999),
-    body=st.text() | JSON.map(json.dumps) | st.just("[" * 50_000),
+    body=st.text() | JSON.map(json.dumps) | st.just("[" * 50_000) | st.just('{"error": {"message": "' + "x" * 99_000),
     retry_after=st.none() | st.text() | st.integers().map(str),
+    provider=st.text() | st.sampled_from(["gemini", "deepseek"]),
+    tier=st.text() | st.just("FLEX"),
 )
-def test_no_body_whatever_makes_the_classification_raise(status: int, body: str, retry_after: str | None) -> None:
-    found = meaning(status, body, retry_after=retry_after)
+def test_no_body_whatever_makes_the_classification_raise(
+    status: int, body: str, retry_after: str | None, provider: str, tier: str
+) -> None:
+    found = meaning(status, body, retry_after=retry_after, provider=provider, tier=tier)
 
+    assert len(found.message) <= 1_200
     seconds = getattr(found, "retry_after_seconds", None)
     assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= provider_failures.MAX_RETRY_SECONDS)
 

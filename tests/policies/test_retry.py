@@ -102,3 +102,12 @@ def test_as_many_calls_are_paid_for_as_there_are_retries_and_one_more(maximum: i
         paid += 1
 
     assert paid == maximum + 1
+
+
+@given(maximum=maxima, cap=maxima.map(lambda number: number + 1))
+def test_a_cap_counts_the_calls_whatever_the_retries(maximum: int, cap: int) -> None:
+    paid = 0
+    while may_pay_again(paid_calls=paid, max_retries=maximum, cap=cap):
+        paid += 1
+
+    assert paid == cap

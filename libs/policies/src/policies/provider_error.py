@@ -3,6 +3,8 @@
 https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
 """
 
+import datetime
+import email.utils
 import json
 import math
 import re
@@ -26,7 +28,7 @@ class ProviderError:
         message: The provider's message; "" for none.
         reasons: Of the ErrorInfo details.
         quota_ids: Of the violations in the QuotaFailure details.
-        retry_seconds: Of the RetryInfo, None for none.
+        retry_seconds: The longest of the RetryInfo and the Retry-After header, None for none; may be negative.
         words: All of it for people, cut.
     """
 
@@ -39,8 +41,15 @@ class ProviderError:
     words: str
 
 
-def read(status: int, body: str) -> ProviderError:
-    """Return what the body says. Never raises, whatever it holds."""
+def read(status: int, body: str, *, retry_after: str | None = None, now: datetime.datetime) -> ProviderError:
+    """Return what the body and the Retry-After header say. Never raises, whatever they hold.
+
+    Args:
+        status: The HTTP status.
+        body: Any text.
+        retry_after: The header: seconds or a date.
+        now: Aware; a date in the header is counted from it.
+    """
     body = body[:_MAX_BODY]
     error = _mapping(_mapping(_json(body)).get("error"))
     details = [_mapping(detail) for detail in _list(error.get("details"))]
@@ -53,13 +62,14 @@ def read(status: int, body: str) -> ProviderError:
         message=message,
         reasons=frozenset(_text(detail.get("reason")) for detail in details),
         quota_ids=frozenset(_text(violation.get("quotaId")) for violation in violations),
-        retry_seconds=longest(*(_duration_seconds(detail.get("retryDelay")) for detail in details)),
+        retry_seconds=_longest(
+            *(_duration_seconds(detail.get("retryDelay")) for detail in details), _header_seconds(retry_after, now)
+        ),
         words=f"HTTP {status}{' ' + canonical[:64] if canonical else ''}: {words[:MAX_MESSAGE]}",
     )
 
 
-def longest(*seconds: float | None) -> float | None:
-    """Return the longest of the times that are known and finite; None if none is."""
+def _longest(*seconds: float | None) -> float | None:
     return max((each for each in seconds if each is not None and math.isfinite(each)), default=None)
 
 
@@ -88,3 +98,19 @@ def _duration_seconds(value: object) -> float | None:
     """Return the seconds of a Duration in JSON: "26s", "600.5s"."""
     found = _DURATION.fullmatch(_text(value))
     return float(found[1]) if found else None
+
+
+def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+    return (aware - now).total_seconds()

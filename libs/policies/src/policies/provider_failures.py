@@ -1,38 +1,58 @@
-"""What an answer of Gemini that is no result means for the attempt: one table for error statuses, one for endings.
+"""What a call that gave no valid answer means for its attempt, its lane and its executor: one table decides.
 
-The first row that fits decides. Sources: the error table of the Gemini API's documentation, and what its users report;
-a status or an ending that no row names falls to the last row of its kind.
+`TABLE` has a row for every way to end; everything else here finds the row, or reads it.
 """
 
 import datetime
-import email.utils
 from dataclasses import dataclass
 
-from policies import provider_error, quota
+from policies import answer_failures as answers
+from policies import provider_error, quota, repetition
+from policies.answer_failures import ANSWER_ROWS, TRANSPORT_ROWS
+from policies.breaker import Health
+from policies.failure_rows import (
+    CANCELLED,
+    DEEPSEEK,
+    PROVIDER_ERROR,
+    RELEASED,
+    SHED,
+    THROTTLED,
+    TIMEOUT,
+    LaneEffect,
+    Row,
+)
 from policies.provider_error import ProviderError
+from policies.status_failures import STATUS_ROWS
 
 MAX_RETRY_SECONDS = 30 * 86_400.0
 """A longer wait than this is not a wait."""
 
-_TOO_MANY_REQUESTS = 429
-_PER_DAY = "PerDay"
+MAX_TEXT = 512 * 1024
+"""Characters of an answer; at 8 for each of them, more than the 65,536 output tokens that a model gives at most."""
+
+TABLE = (*STATUS_ROWS, *TRANSPORT_ROWS, *ANSWER_ROWS)
+"""Every way in which a call can end without a valid answer."""
+
+_PROVIDER_FAILS = frozenset({PROVIDER_ERROR, TIMEOUT})
+_NEUTRAL = frozenset({SHED, CANCELLED, THROTTLED, RELEASED})
+_MAX_ENDING = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fails:
-    """The attempt failed.
+    """The attempt failed. Attributes as in `Row`, its message with the provider's words.
 
     Attributes:
-        kind: UPPER_SNAKE, of an open set.
-        message: For people.
-        retryable: Whether the same job may succeed later.
         retry_after_seconds: The provider's own time, if it named one.
+        flaw: As `ladder.Flaw`; "" for none.
     """
 
     kind: str
     message: str
     retryable: bool
     retry_after_seconds: float | None = None
+    flaw: str = ""
+    schema_suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,87 +77,47 @@ class RefusesExecutor:
 
 Meaning = Fails | Throttles | RefusesExecutor
 
-_THROTTLED = "THROTTLED"
-_DEPLETED = "DEPLETED"
-_RETIRED = "RETIRED"
-_REFUSED = "REFUSED"
-_PROVIDER_ERROR = "PROVIDER_ERROR"
-_BAD_REQUEST = "BAD_REQUEST"
-_BAD_IMAGE = "BAD_IMAGE"
-_RETRYABLE = frozenset({_PROVIDER_ERROR})
-_LANE_STOPS = {
-    _THROTTLED: "",
-    _DEPLETED: "Billing of the provider's account is depleted: {words}",
-    _RETIRED: "The provider does not offer the model any more: {words}",
-}
-
-# "check your plan and billing details" is said of every limit, so the word billing alone says nothing.
-_DEPLETED_WORDS = ("credits are depleted", "prepayment credit", "prepaid credit", "monthly spending cap")
-_RETIRED_WORDS = ("is not found for api version", "no longer available")
-_IMAGE_WORDS = ("input image", "provided image", "image is not valid", "image format", "unsupported mime type")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """Fits a status in [first, last], with the canonical status, ErrorInfo reason and one of the words if they are given."""
+class Answer:
+    """What a 200 says of itself.
 
-    first: int
-    last: int
-    meaning: str
-    canonical: str = ""
-    reason: str = ""
-    words: tuple[str, ...] = ()
+    Attributes:
+        provider: Who said it.
+        has_candidate: Whether there is an answer at all, however it ended.
+        text: Without thoughts.
+        finish_reason: In the provider's words; "" for none.
+        block_reason: Why the request was blocked; "" if it was not.
+    """
 
-    def fits(self, error: ProviderError) -> bool:
-        return (
-            self.first <= error.status <= self.last
-            and self.canonical in ("", error.canonical)
-            and (not self.reason or self.reason in error.reasons)
-            and (not self.words or any(word in error.message.lower() for word in self.words))
-        )
-
-
-_STATUSES = (
-    # Prepaid credit is used up; documented as 402, in the field also a 429.
-    _Row(first=402, last=402, meaning=_DEPLETED),
-    _Row(first=429, last=429, words=_DEPLETED_WORDS, meaning=_DEPLETED),
-    _Row(first=429, last=429, meaning=_THROTTLED),
-    # A bad key is a 400 here, not a 401.
-    _Row(first=400, last=400, reason="API_KEY_INVALID", meaning=_REFUSED),
-    # "User location is not supported for the API use."
-    _Row(first=400, last=400, canonical="FAILED_PRECONDITION", meaning=_REFUSED),
-    _Row(first=401, last=401, meaning=_REFUSED),
-    _Row(first=403, last=403, meaning=_REFUSED),
-    _Row(first=404, last=404, words=_RETIRED_WORDS, meaning=_RETIRED),
-    _Row(first=400, last=400, words=_IMAGE_WORDS, meaning=_BAD_IMAGE),
-    _Row(first=408, last=408, meaning=_PROVIDER_ERROR),
-    _Row(first=499, last=499, meaning=_PROVIDER_ERROR),
-    _Row(first=400, last=498, meaning=_BAD_REQUEST),
-    _Row(first=0, last=10_000, meaning=_PROVIDER_ERROR),
-)
-
-_BLOCKED = "BLOCKED"
-_UNUSABLE = "INVALID_OUTPUT"
-
-# https://ai.google.dev/api/generate-content#FinishReason; an ending that is not listed is UNUSABLE.
-_ENDINGS = {
-    "SAFETY": _BLOCKED,
-    "BLOCKLIST": _BLOCKED,
-    "PROHIBITED_CONTENT": _BLOCKED,
-    "SPII": _BLOCKED,
-    "IMAGE_SAFETY": _BLOCKED,
-    "IMAGE_PROHIBITED_CONTENT": _BLOCKED,
-    "MODEL_ARMOR": _BLOCKED,
-}
-_COMPLETE = ("STOP", "FINISH_REASON_UNSPECIFIED", "")
-
-_ENDING_MESSAGES = {
-    "MAX_TOKENS": "The answer was cut off: it reached the limit of output tokens, thinking included.",
-    "RECITATION": "The answer was withheld: it repeats protected text.",
-}
+    provider: str
+    has_candidate: bool
+    text: str
+    finish_reason: str
+    block_reason: str = ""
 
 
-def of_status(status: int, body: str, *, retry_after: str | None, now: datetime.datetime) -> Meaning:
+def health_of(kind: str, *, called: bool) -> Health:
+    """Return what a failure says about the provider.
+
+    Args:
+        kind: Of the failure; the scheduler's own kinds, and unknown ones, may be asked for too.
+        called: Whether the provider was called.
+    """
+    if kind in _PROVIDER_FAILS:
+        return Health.FAILED
+    return Health.ANSWERED if called and kind not in _NEUTRAL else Health.UNKNOWN
+
+
+def of_status(
+    status: int,
+    body: str,
+    *,
+    retry_after: str | None,
+    now: datetime.datetime,
+    provider: str,
+    service_tier: str = "",
+) -> Meaning:
     """Return what an error status means. Never raises, whatever the body holds.
 
     Args:
@@ -145,56 +125,69 @@ def of_status(status: int, body: str, *, retry_after: str | None, now: datetime.
         body: The answer's body; any text.
         retry_after: The Retry-After header: seconds or a date.
         now: Aware; a date in the header, and the end of a daily quota, are counted from it.
+        provider: Who answered.
+        service_tier: In which the call was made; "" for the standard one.
     """
-    error = provider_error.read(status, body)
-    meaning = next(row.meaning for row in _STATUSES if row.fits(error))
-    seconds = _retry_seconds(error, retry_after, now)
-    if meaning in _LANE_STOPS:
-        lane_stop = _LANE_STOPS[meaning].format(words=error.words)
-        return Throttles(message=error.words, retry_after_seconds=seconds, lane_stop=lane_stop)
-    if meaning == _REFUSED:
-        return RefusesExecutor(message=error.words)
-    return Fails(kind=meaning, message=error.words, retryable=meaning in _RETRYABLE, retry_after_seconds=seconds)
+    error = provider_error.read(status, body, retry_after=retry_after, now=now)
+    row = row_of_status(error, provider=provider, service_tier=service_tier)
+    return meaning_of(row, error.words, retry_after_seconds=_seconds(row, error, now))
 
 
-def of_answer(*, block_reason: str, finish_reason: str, has_text: bool) -> Fails | None:
-    """Return what is wrong with a 200, or None if its text is a complete answer.
-
-    Args:
-        block_reason: The prompt feedback's; "" for none.
-        finish_reason: The first candidate's; "" for none.
-        has_text: Whether the first candidate has text.
-    """
-    if block_reason:
-        return Fails(kind=_BLOCKED, message=f"The provider blocked the request: {block_reason}.", retryable=False)
-    if finish_reason not in _COMPLETE:
-        kind = _ENDINGS.get(finish_reason, _UNUSABLE)
-        default = f"The answer ended with {finish_reason[:64]}."
-        return Fails(kind=kind, message=_ENDING_MESSAGES.get(finish_reason, default), retryable=kind == _UNUSABLE)
-    if not has_text:
-        return Fails(kind=_UNUSABLE, message="The answer is empty.", retryable=True)
-    return None
+def row_of_status(error: ProviderError, *, provider: str, service_tier: str = "") -> Row:
+    """Return the row of an error status."""
+    tier = service_tier.upper()
+    return next(row for row in STATUS_ROWS if row.fits(error, provider=provider, service_tier=tier))
 
 
-def _retry_seconds(error: ProviderError, header: str | None, now: datetime.datetime) -> float | None:
-    if error.status == _TOO_MANY_REQUESTS and any(_PER_DAY in quota_id for quota_id in error.quota_ids):
-        # What the provider itself says of such a limit, as "18s", is the time of another one.
+def of_answer(answer: Answer) -> Fails | None:
+    """Return what is wrong with a 200, or None if its text is a complete answer."""
+    row = row_of_answer(answer)
+    return None if row is None else fails(row, (answer.finish_reason or answer.block_reason)[:_MAX_ENDING])
+
+
+def row_of_answer(answer: Answer) -> Row | None:
+    """Return the row of a 200, or None if its text is a complete answer. The order is the table's."""
+    text = answer.text
+    blank = not text or text.isspace()
+    if answer.block_reason and blank:
+        return answers.BLOCKED_PROMPT
+    if not answer.has_candidate:
+        return answers.EMPTY
+    if answer.finish_reason in answers.LIMITED:
+        return answers.LOOPING if repetition.ends_in_loop(text) else answers.TRUNCATED
+    if answer.finish_reason not in answers.COMPLETE:
+        return answers.OTHER_ENDINGS.get(answer.finish_reason, answers.UNFINISHED)
+    if blank:
+        return answers.BLANK if answer.provider == DEEPSEEK else answers.NO_TEXT
+    return answers.TOO_LONG if len(text) > MAX_TEXT else None
+
+
+def meaning_of(row: Row, words: str, *, retry_after_seconds: float | None = None) -> Meaning:
+    """Return what a row means for an attempt whose provider said these words."""
+    if row.kind == THROTTLED:
+        lane_stop = row.stop.format(words=words)
+        return Throttles(
+            message=row.message.format(words=words), retry_after_seconds=retry_after_seconds, lane_stop=lane_stop
+        )
+    if row.refuses_executor:
+        return RefusesExecutor(message=row.message.format(words=words))
+    return fails(row, words, retry_after_seconds=retry_after_seconds)
+
+
+def fails(row: Row, words: str = "", *, retry_after_seconds: float | None = None) -> Fails:
+    """Return the failure that a row stands for."""
+    return Fails(
+        kind=row.kind,
+        message=row.message.format(words=words),
+        retryable=row.retryable,
+        retry_after_seconds=retry_after_seconds,
+        flaw=row.flaw or "",
+        schema_suspected=row.schema_suspected,
+    )
+
+
+def _seconds(row: Row, error: ProviderError, now: datetime.datetime) -> float | None:
+    if row.lane is LaneEffect.DAY:
         return (quota.end_of_day(now) - now).total_seconds()
-    seconds = provider_error.longest(error.retry_seconds, _header_seconds(header, now))
+    seconds = error.retry_seconds
     return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_SECONDS)
-
-
-def _header_seconds(value: str | None, now: datetime.datetime) -> float | None:
-    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
-    return (aware - now).total_seconds()

@@ -9,8 +9,9 @@
 | released: draining, bad key on one executor, no permit in time | no | at once |
 | lost executor | no | at once |
 
-Whatever the row says, no attempt follows where the job has expired, where as many calls were paid for as the retries
-allow (`max_retries + 1` for each step), or where its executor died the third time while it prepared the job.
+Whatever the row says, no attempt follows where the job has expired, where as many calls of the step were paid for as may
+be (`max_retries + 1`, or the cap that an operator set), or where its executor died the third time while it prepared the
+job.
 """
 
 from dataclasses import dataclass
@@ -63,6 +64,6 @@ def after_failure(
     return TryAgain(max(wait, provider_seconds or 0.0), charged=True)
 
 
-def may_pay_again(*, paid_calls: int, max_retries: int) -> bool:
-    """Say whether another call may be paid for, after this many."""
-    return paid_calls <= max_retries
+def may_pay_again(*, paid_calls: int, max_retries: int, cap: int = 0) -> bool:
+    """Say whether another call of a step may be paid for, after this many; a cap of 0 is one more than the retries."""
+    return paid_calls < (cap or max_retries + 1)
