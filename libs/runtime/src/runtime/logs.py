@@ -1,20 +1,17 @@
 """Structured logs: JSON lines for machines, coloured lines on a terminal, the same for libraries' loggers."""
 
 import logging
-import re
 import sys
 
 import structlog
+
+from runtime.redaction import redacted
 
 # gRPC logs the traceback of every handler that a client breaks off and of every junk connection; what matters of
 # it reaches our own log through the error interceptor.
 _SILENCED = ("grpc._cython.cygrpc", "grpc.aio._server", "asyncio")
 
-# Keys of callers, whose id may be shown, and keys of the Gemini API. Nothing of ours logs one; a library's message, or a
-# traceback, might.
-_KEYS = re.compile(r"\b(vj_[0-9a-f]{12}_)[0-9a-f]{64}\b|\bAIza[0-9A-Za-z_-]{35}")
-
-_CHATTY = ("uvicorn", "httpx2", "google_genai", "alembic")
+_CHATTY = ("uvicorn", "httpx2", "httpcore2", "google_genai", "alembic")
 
 
 def configure(*, level: str = "INFO") -> None:
@@ -62,5 +59,8 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _redact(_: object, __: str, line: structlog.typing.EventDict) -> str:
-    """Take keys out of a rendered line, which is what the processor before makes of an event."""
-    return _KEYS.sub(lambda found: f"{found[1] or ''}[redacted]", str(line))
+    """Take keys out of a rendered line, which is what the processor before makes of an event.
+
+    Nothing of ours logs one; a library's message, or a traceback, might.
+    """
+    return redacted(str(line))
