@@ -108,7 +108,8 @@ async def test_rates_and_quotas_are_options(body: dict[str, Any]) -> None:
         await end(process)
 
     assert [answer.status_code for answer in answers] == [503, 503, 503, 429]
-    assert quotas == {"requests_per_minute": 3, "input_tokens_per_minute": 1_000_000, "requests_per_day": 1000}
+    asked = {"requests_per_minute": 3, "input_tokens_per_minute": 1_000_000, "requests_per_day": 1000}
+    assert {name: limit for name, limit in quotas.items() if limit is not None} == asked
 
 
 def test_a_fault_that_makes_no_sense_is_told() -> None:
@@ -118,3 +119,40 @@ def test_a_fault_that_makes_no_sense_is_told() -> None:
 
     assert done.returncode == 2
     assert "418 is no kind of fault" in done.stderr
+
+
+async def test_latencies_limits_and_models_of_both_providers_are_options() -> None:
+    process = await start(
+        *("--port", "0", "--latency", "fixed:0", "--latency", "two=uniform:1,2", "--deepseek-model", "three"),
+        *("--spend-usd-per-10-minutes", "0.5", "--deepseek-concurrent-requests", "7"),
+    )
+    try:
+        async with asyncio.timeout(20):
+            base_url = f"http://127.0.0.1:{await port_of(process)}"
+        async with httpx2.AsyncClient(base_url=base_url) as http:
+            latency = (await http.get("/emulator/latency")).json()
+            quotas = (await http.get("/emulator/quotas")).json()
+            models = (await http.get("/emulator/models")).json()
+    finally:
+        await end(process)
+
+    assert latency["default"] == {"kind": "fixed", "seconds": 0.0}
+    assert latency["models"] == {"two": {"kind": "uniform", "least_seconds": 1.0, "most_seconds": 2.0}}
+    assert (quotas["spend_usd_per_10_minutes"], quotas["deepseek_concurrent_requests"]) == (0.5, 7)
+    assert models["known"]["deepseek"] == ["three"]
+
+
+@pytest.mark.parametrize("latency", ["soon", "fixed:-1"])
+def test_a_latency_that_makes_no_sense_is_told(latency: str) -> None:
+    done = subprocess.run(
+        [COMMAND, "--port", "0", "--latency", latency], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert done.returncode == 2
+    assert "is not of the form" in done.stderr
+
+
+def test_the_help_says_that_it_is_an_emulator() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True)
+
+    assert "It is an emulator" in done.stdout

@@ -137,13 +137,13 @@ async def test_quotas_are_changed_while_it_runs_and_all_that_are_exceeded_are_na
     await http.put("/emulator/quotas", json={})
     admitted = await http.post(GENERATE, json=body)
 
-    assert changed.json() == limits
+    assert {name: limit for name, limit in changed.json().items() if limit is not None} == limits
     quota_ids = [each["quotaId"] for each in refused.json()["error"]["details"][0]["violations"]]
     assert [re.search(r"(Requests|Tokens)\w*Per(Minute|Day)", each)[0] for each in quota_ids] == [  # type: ignore[index]
         *("RequestsPerMinute", "TokensPerModelPerMinute", "RequestsPerDay")
     ]
     assert admitted.status_code == 200
-    assert (await http.get("/emulator/quotas")).json() == dict.fromkeys(limits)
+    assert not any((await http.get("/emulator/quotas")).json().values())
 
 
 @pytest.mark.parametrize("quotas", [{"requests_per_minute": 0}, {"requests_per_day": "3"}, {"dollars": 1}, [], 7])
@@ -153,3 +153,29 @@ async def test_quotas_that_make_no_sense_are_refused(http: httpx2.AsyncClient, q
     assert refused.status_code == 400
     assert refused.json()["error"]
     assert (await http.get("/emulator/quotas")).json()["requests_per_minute"] == 2
+
+
+async def test_a_spend_limit_refuses_without_details_until_ten_minutes_have_passed(
+    http: httpx2.AsyncClient, body: dict[str, Any]
+) -> None:
+    await http.put("/emulator/quotas", json={"spend_usd_per_10_minutes": 0.000001})
+
+    admitted, refused, other = [await http.post(path, json=body) for path in (GENERATE, GENERATE, LITE)]
+
+    assert (admitted.status_code, refused.status_code, other.status_code) == (200, 429, 429)
+    message = "Resource has been exhausted (e.g. check quota)."
+    assert refused.json() == {"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}}
+
+
+def test_money_is_forgotten_after_ten_minutes() -> None:
+    quotas = Quotas(Limits(spend_usd_per_10_minutes=2))
+    quotas.spend(1.5, after(0))
+    quotas.spend(0.5, after(300))
+
+    assert [refusal(quotas, seconds) is None for seconds in (300, 599, 600)] == [False, False, True]
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan"), True, "3"])
+def test_a_spend_limit_is_a_number_over_zero(limit: Any) -> None:
+    with pytest.raises(ValueError, match="spend_usd_per_10_minutes"):
+        Limits(spend_usd_per_10_minutes=limit)

@@ -13,7 +13,9 @@ from emulator_faults import billed, received, script
 from google.genai import errors as genai_errors
 
 from devkit.emulator.app import create_app
-from devkit.emulator.faults import Fault, FaultKind, FaultScript, read_fault_option
+from devkit.emulator.fault_kinds import FaultKind
+from devkit.emulator.fault_script import FaultScript
+from devkit.emulator.faults import Fault, FaultTarget, read_fault_option
 from devkit.emulator.serving import serving
 from devkit.emulator.settings import EmulatorSettings
 
@@ -268,7 +270,7 @@ def test_a_rate_hits_its_part_of_the_calls_and_the_seed_decides_which() -> None:
     def hits(seed: int) -> list[bool]:
         faults = FaultScript(seed=seed)
         faults.add(Fault(kind=FaultKind.UNAVAILABLE, rate=0.2))
-        return [faults.draw("any") is not None for _ in range(2000)]
+        return [faults.draw(FaultTarget(provider="gemini", model="any")) is not None for _ in range(2000)]
 
     assert 0.15 < sum(hits(1)) / 2000 < 0.25
     assert hits(1) == hits(1)

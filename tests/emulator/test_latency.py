@@ -5,12 +5,17 @@ import statistics
 
 import pytest
 
+from devkit.emulator.distributions import Latencies, LogNormal
 from devkit.emulator.latency import Latency
 from devkit.emulator.settings import EmulatorSettings
 
 
+def latency_of(median_seconds: float, *, seed: int = 0) -> Latency:
+    return Latency(Latencies(default=LogNormal(median_seconds=median_seconds)), seed=seed)
+
+
 def draws(*, median_seconds: float = 1.2, seed: int = 0) -> list[float]:
-    latency = Latency(median_seconds=median_seconds, seed=seed)
+    latency = latency_of(median_seconds, seed=seed)
     return [latency.draw(number) for number in range(1000)]
 
 
@@ -33,7 +38,7 @@ def test_a_median_of_zero_switches_latency_off() -> None:
 
 
 async def test_closing_ends_a_wait() -> None:
-    latency = Latency(median_seconds=600, seed=0)
+    latency = latency_of(600)
     waiting = asyncio.create_task(latency.wait(600))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -44,7 +49,7 @@ async def test_closing_ends_a_wait() -> None:
 
 
 async def test_a_wait_that_is_not_broken_off_says_so() -> None:
-    latency = Latency(median_seconds=0, seed=0)
+    latency = latency_of(0)
 
     assert await latency.wait(0)
     assert await latency.wait(0.001)

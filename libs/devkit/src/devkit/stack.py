@@ -29,6 +29,8 @@ class Options:
         executors: How many are started; with 0 no provider is either.
         capacity: Jobs at once of each.
         emulate: Use the emulator even if there is a key.
+        deepseek: Executors speak to DeepSeek, too: to the emulator if it answers for Gemini, else to the real one if
+            there is a key.
         emulator_arguments: For `visionjobs-gemini-emulator`.
         environment: For schedulers and executors, on top of what they need.
         database_url: A migrated database; without one the system has a Postgres of its own.
@@ -42,6 +44,7 @@ class Options:
     executors: int = 2
     capacity: int = 3
     emulate: bool = False
+    deepseek: bool = True
     emulator_arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     database_url: str = ""
@@ -164,11 +167,15 @@ class Stack:
         return executor
 
     async def choose_provider(self) -> None:
-        """Use the real Gemini if there is a key, else start the emulator."""
+        """Use the real providers if there is a key for Gemini, else start the emulator, which answers for both."""
         keys = {name: os.environ[name] for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY") if os.environ.get(name)}
         if keys and not self._options.emulate:
             base_url = os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
-            self._provider_environment = keys | ({"GOOGLE_GEMINI_BASE_URL": base_url} if base_url else {})
+            self._provider_environment = {
+                **keys,
+                **({"GOOGLE_GEMINI_BASE_URL": base_url} if base_url else {}),
+                **(_real_deepseek() if self._options.deepseek else {}),
+            }
             self.provider = f"Gemini at {base_url}" if base_url else "the real Gemini (calls are paid)"
             return
         self.emulator = await self._start(
@@ -178,6 +185,9 @@ class Stack:
             lambda line: line.removeprefix(_EMULATOR_READY).strip() if line.startswith(_EMULATOR_READY) else None
         )
         self._provider_environment = {"GEMINI_API_KEY": "emulator", "GOOGLE_GEMINI_BASE_URL": self.emulator_url}
+        if self._options.deepseek:
+            emulated = {"DEEPSEEK_API_KEY": "emulator", "EXECUTOR_DEEPSEEK_BASE_URL": self.emulator_url}
+            self._provider_environment.update(emulated)
         self.provider = "the Gemini EMULATOR, which makes every answer up"
 
     def _rotated_addresses(self, number: int) -> list[str]:
@@ -248,6 +258,11 @@ async def _start_together(stack: Stack, *, schedulers: int, with_provider: bool)
     # Outside: before Python 3.11.4 what `except*` raises comes in a group.
     if failure is not None:
         raise failure
+
+
+def _real_deepseek() -> dict[str, str]:
+    names = ("DEEPSEEK_API_KEY", "EXECUTOR_DEEPSEEK_BASE_URL")
+    return {name: os.environ[name] for name in names if os.environ.get(name)} if os.environ.get(names[0]) else {}
 
 
 def clean_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The Gemini emulator: an HTTP server that the unmodified google-genai client takes for the real one.
+"""The emulator of Gemini and DeepSeek: an HTTP server that their unmodified clients take for the real ones.
 
-Its answers are made up from the pixels it is sent, and say so.
+Its answers are made up from the pixels or the prompt it is sent, and say so.
 """

@@ -40,13 +40,15 @@ class _Unsatisfiable(Exception):
     """No value fits."""
 
 
-def answer_text(schema: Mapping[str, Any] | None, subject: Subject, *, wants_json: bool) -> str:
+def answer_text(
+    schema: Mapping[str, Any] | None, subject: Subject, *, wants_json: bool, speaker: str = "Gemini emulator"
+) -> str:
     """Return the text of the answer: JSON that fits the schema, or a sentence where there is none.
 
     Raises:
         ApiError: Nothing fits the schema, or it is too much to find out.
     """
-    sentence = f"This answer was made up by the Gemini emulator: {subject.description}, {subject.mark('')[:8]}."
+    sentence = f"This answer was made up by the {speaker}: {subject.description}, {subject.mark('')[:8]}."
     if schema is None and not wants_json:
         return sentence
     if schema is None:

@@ -4,20 +4,16 @@ The texts are the real server's as far as they are known. It tells nothing with 
 the emulator keeps that message, and says why in a DebugInfo detail.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_RPC = "type.googleapis.com/google.rpc."
-_RATE_LIMITS = "https://ai.google.dev/gemini-api/docs/rate-limits"
-_OVER_QUOTA = (
-    "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
-    f"head to: {_RATE_LIMITS}."
-)
+from devkit.emulator.refused import Refused
+
+RPC = "type.googleapis.com/google.rpc."
 _TROUBLESHOOTING = "https://developers.generativeai.google/guide/troubleshooting"
 
 
-class ApiError(Exception):
+class ApiError(Refused):
     """A call is refused, and not billed.
 
     Attributes:
@@ -27,19 +23,21 @@ class ApiError(Exception):
         details: The google.rpc details, as JSON.
     """
 
-    def __init__(self, code: int, status: str, message: str, details: Sequence[Mapping[str, object]] = ()) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(
+        self,
+        code: int,
+        status: str,
+        message: str,
+        details: Sequence[Mapping[str, object]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        error: dict[str, object] = {"code": code, "message": message, "status": status}
+        if details:
+            error["details"] = list(details)
+        super().__init__(code, {"error": error}, headers)
         self.status = status
         self.message = message
         self.details = tuple(details)
-
-    def body(self) -> dict[str, object]:
-        """Return the JSON that goes over the wire."""
-        error: dict[str, object] = {"code": self.code, "message": self.message, "status": self.status}
-        if self.details:
-            error["details"] = list(self.details)
-        return {"error": error}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,25 +48,15 @@ class Violation:
     description: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExceededQuota:
-    """A limit that a call would exceed, in the provider's names; it would keep the limit after `retry_seconds`."""
-
-    metric: str
-    quota_id: str
-    limit: int
-    retry_seconds: float
-
-
 def invalid_api_key() -> ApiError:
     message = "API key not valid. Please pass a valid API key."
     reason = {
-        "@type": f"{_RPC}ErrorInfo",
+        "@type": f"{RPC}ErrorInfo",
         "reason": "API_KEY_INVALID",
         "domain": "googleapis.com",
         "metadata": {"service": "generativelanguage.googleapis.com"},
     }
-    return _invalid(message, reason, {"@type": f"{_RPC}LocalizedMessage", "locale": "en-US", "message": message})
+    return _invalid(message, reason, {"@type": f"{RPC}LocalizedMessage", "locale": "en-US", "message": message})
 
 
 def model_not_found(model: str, api_version: str) -> ApiError:
@@ -85,7 +73,7 @@ def invalid_payload(violations: Sequence[Violation]) -> ApiError:
     found = [{"field": violation.field, "description": violation.description} for violation in violations]
     return _invalid(
         "\n".join(violation.description for violation in violations),
-        {"@type": f"{_RPC}BadRequest", "fieldViolations": found},
+        {"@type": f"{RPC}BadRequest", "fieldViolations": found},
     )
 
 
@@ -101,7 +89,7 @@ def invalid_request(path: str, problem: str) -> ApiError:
 def invalid_argument(reason: str) -> ApiError:
     """Return the refusal that tells nothing; the reason is the emulator's addition."""
     return _invalid(
-        "Request contains an invalid argument.", {"@type": f"{_RPC}DebugInfo", "detail": f"emulator: {reason}"}
+        "Request contains an invalid argument.", {"@type": f"{RPC}DebugInfo", "detail": f"emulator: {reason}"}
     )
 
 
@@ -151,43 +139,6 @@ def overloaded() -> ApiError:
     return ApiError(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 
 
-def quota_exceeded(model: str, exceeded: Sequence[ExceededQuota]) -> ApiError:
-    """Return the refusal of a call over one or more limits; the longest time is named."""
-    seconds = max(quota.retry_seconds for quota in exceeded)
-    limits = [
-        f"* Quota exceeded for metric: {quota.metric}, limit: {quota.limit}, model: {model}" for quota in exceeded
-    ]
-    violations = [
-        {
-            "quotaMetric": quota.metric,
-            "quotaId": quota.quota_id,
-            "quotaDimensions": {"location": "global", "model": model},
-            "quotaValue": str(quota.limit),
-        }
-        for quota in exceeded
-    ]
-    return _exhausted(
-        "\n".join([_OVER_QUOTA, *limits, f"Please retry in {_duration(seconds)}."]),
-        {"@type": f"{_RPC}QuotaFailure", "violations": violations},
-        {"@type": f"{_RPC}Help", "links": [{"description": "Learn more about Gemini API quotas", "url": _RATE_LIMITS}]},
-        {"@type": f"{_RPC}RetryInfo", "retryDelay": _duration(seconds)},
-    )
-
-
-def resource_exhausted() -> ApiError:
-    """Return the 429 that tells nothing, not even when to come back."""
-    return _exhausted("Resource has been exhausted (e.g. check quota).")
-
-
-def credits_depleted(code: int) -> ApiError:
-    """Return what a prepaid account hears whose money is used up: a 402 as documented, or the 429 of the field."""
-    return ApiError(
-        code,
-        "RESOURCE_EXHAUSTED",
-        "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.",
-    )
-
-
 def unavailable() -> ApiError:
     return ApiError(503, "UNAVAILABLE", "The service is currently unavailable.")
 
@@ -195,16 +146,6 @@ def unavailable() -> ApiError:
 def not_emulated(what: str) -> ApiError:
     """Return the refusal of what Gemini can do and the emulator cannot: better than an answer that pretends."""
     return ApiError(501, "UNIMPLEMENTED", f"The emulator does not emulate {what}.")
-
-
-def _exhausted(message: str, *details: Mapping[str, object]) -> ApiError:
-    return ApiError(429, "RESOURCE_EXHAUSTED", message, details)
-
-
-def _duration(seconds: float) -> str:
-    """Return a google.protobuf.Duration as JSON, never shorter than the time is."""
-    milliseconds = math.ceil(round(seconds * 1000, 3))
-    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds / 1000:.3f}s"
 
 
 def _invalid(message: str, *details: Mapping[str, object]) -> ApiError:

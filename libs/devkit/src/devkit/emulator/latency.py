@@ -1,29 +1,29 @@
-"""How long a call takes: a draw from a log-normal distribution, which the seed and the call's number decide."""
+"""How long a call takes: a draw that the seed and the call's number decide, and the wait for it."""
 
 import asyncio
-import math
 import random
 
-_SIGMA = 0.35
+from devkit.emulator.distributions import Latencies
 
 
 class Latency:
     """Draws and waits.
 
     `close` ends every wait: nobody waits for an answer of a server that is going away.
+
+    Attributes:
+        latencies: They hold for the calls to come.
     """
 
-    def __init__(self, *, median_seconds: float, seed: int) -> None:
-        self._median_seconds = median_seconds
+    def __init__(self, latencies: Latencies, *, seed: int) -> None:
+        self.latencies = latencies
         self._seed = seed
         self._closed = asyncio.Event()
 
-    def draw(self, call_number: int) -> float:
-        """Return the seconds that a call takes: half of all calls take less than the median, 1 in 20 over 1.8 times it."""
-        if not self._median_seconds:
-            return 0.0
-        generator = random.Random(f"{self._seed} {call_number}")
-        return self._median_seconds * math.exp(_SIGMA * generator.gauss())
+    def draw(self, call_number: int, model: str = "") -> float:
+        """Return the seconds that a call takes."""
+        distribution = self.latencies.models.get(model, self.latencies.default)
+        return distribution.draw(random.Random(f"{self._seed} {call_number}"))
 
     async def wait(self, seconds: float) -> bool:
         """Wait this long; return whether it was not broken off by `close`."""

@@ -33,6 +33,7 @@ _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"}
 )
 _CACHED_IMAGES = 1024
+_SMALL_FILE_BYTES = 1 << 20
 _DECODED_AT_ONCE = 2
 _SWATCH = (32, 32)
 _COLOURS = 4
@@ -63,6 +64,12 @@ class PixelReader:
     def __init__(self) -> None:
         self._cache: OrderedDict[str, Pixels] = OrderedDict()
         self._turns = asyncio.Semaphore(_DECODED_AT_ONCE)
+
+    async def sha256(self, data: bytes) -> str:
+        """Return the hash of a file; of a large one without keeping others waiting."""
+        if len(data) <= _SMALL_FILE_BYTES:
+            return hashlib.sha256(data).hexdigest()
+        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
 
     async def read(self, data: bytes, mime_type: str, sha256: str) -> Pixels:
         """Return what an image tells.

@@ -1,14 +1,12 @@
-"""What goes over the wire: an answer as JSON, or what a broken server sends in its place."""
+"""What goes over the wire: a body and its head, and what becomes of the connection."""
 
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
-from devkit.emulator.errors import ApiError
-from devkit.emulator.ledger import BilledImage
-from devkit.emulator.request import GenerateRequest
-from devkit.emulator.usage import Usage
+from devkit.emulator.refused import Refused
 
 JSON = "application/json; charset=UTF-8"
 
@@ -26,13 +24,41 @@ class Ending(enum.Enum):
     """Nothing is sent until the caller goes."""
 
 
+class Fate(enum.StrEnum):
+    """What became of a reply, as far as the server can know."""
+
+    WHOLE = "whole"
+    """All of it was sent to a caller that was there."""
+    CUT = "cut"
+    """A part of it was sent."""
+    RESET = "reset"
+    """The connection was reset in its place."""
+    UNREAD = "unread"
+    """The caller had gone before anything was sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One HTTP response; only of a WHOLE or CUT one anything is sent."""
+    """One HTTP response; only of a WHOLE or CUT one anything is sent.
+
+    Attributes:
+        body: Without its padding.
+        status: Of HTTP.
+        media_type: Of the body.
+        headers: Beside type and length.
+        padding_bytes: How many blanks stand in the body after its first byte; they are never held in memory together.
+        gzipped: Whether the body goes out compressed.
+        trickle_seconds: How long the body takes, in small pieces; 0 sends it at once.
+        ending: What becomes of the connection.
+    """
 
     body: bytes = b""
     status: int = 200
     media_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    padding_bytes: int = 0
+    gzipped: bool = False
+    trickle_seconds: float = 0.0
     ending: Ending = Ending.WHOLE
 
     @property
@@ -40,33 +66,5 @@ class Reply:
         return self.ending in (Ending.WHOLE, Ending.CUT)
 
     @classmethod
-    def of_error(cls, error: ApiError) -> "Reply":
-        return cls(body=json.dumps(error.body()).encode(), status=error.code)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a call is answered, before it is paid; with a `block_reason` there is no candidate."""
-
-    text: str
-    finish_reason: str
-    images: tuple[BilledImage, ...]
-    usage: Usage
-    block_reason: str = ""
-
-    def as_response(self, request: GenerateRequest, *, model: str, response_id: str) -> Mapping[str, object]:
-        """Return the GenerateContentResponse, as JSON."""
-        return self._said(request) | {
-            "usageMetadata": self.usage.as_metadata(request.service_tier),
-            "modelVersion": f"{model}-emulator",
-            "responseId": response_id,
-        }
-
-    def _said(self, request: GenerateRequest) -> dict[str, object]:
-        if self.block_reason:
-            return {"promptFeedback": {"blockReason": self.block_reason}}
-        thoughts: list[dict[str, object]] = []
-        if request.include_thoughts and self.usage.thoughts:
-            thoughts.append({"text": "The emulator does not think; it counts pixels.", "thought": True})
-        content = {"parts": [*thoughts, {"text": self.text}], "role": "model"}
-        return {"candidates": [{"content": content, "finishReason": self.finish_reason, "index": 0}]}
+    def of_error(cls, error: Refused) -> Self:
+        return cls(body=json.dumps(error.document).encode(), status=error.code, headers=error.headers)

@@ -16,12 +16,13 @@ _DEFAULT_THOUGHT_TOKENS = 96
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a call used, in tokens; candidates and thoughts are billed as output."""
+    """What a call used, in tokens; candidates and thoughts are billed as output, and cached ones are among the input."""
 
     text: int
     image: int
     candidates: int
     thoughts: int
+    cached: int = 0
 
     @property
     def prompt(self) -> int:
