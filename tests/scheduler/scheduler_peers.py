@@ -8,6 +8,7 @@ from typing import TypeVar
 from scheduler_world import World, settle
 from stores import executor as executor_info
 
+from scheduler.drafts import ImageDraft, SpecDraft
 from scheduler.fleet import (
     Assignment,
     Credit,
@@ -24,10 +25,9 @@ from scheduler.fleet import (
     Withdraw,
 )
 from scheduler.jobs import JobError, Stage, Usage
+from scheduler.outcomes import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from scheduler.records import AttemptId
-from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from scheduler.submit import Submission
-from scheduler.validation import ImageDraft, SpecDraft
 
 Item = TypeVar("Item", Assignment, HeartbeatEcho, OutcomeAck, Permit, Stop, Welcome, Withdraw)
 
@@ -123,12 +123,27 @@ def outcome(attempt: AttemptId, verdict: Verdict, **changes: object) -> Outcome:
     return Outcome(attempt_id=attempt, verdict=verdict, **fields | changes)  # type: ignore[arg-type]
 
 
-def succeeded(attempt: AttemptId, *, output_json: str = '{"a":1}', usage: Usage = USAGE) -> Outcome:
-    return outcome(attempt, Succeeded(output_json), usage=usage, paid=True)
+def succeeded(attempt: AttemptId, *, output_json: str = '{"a":1}', usage: Usage = USAGE, **changes: object) -> Outcome:
+    return outcome(attempt, Succeeded(output_json), usage=usage, paid=True, **changes)
 
 
-def failed(attempt: AttemptId, kind: str = "PROVIDER_ERROR", *, retryable: bool = True, **changes: object) -> Outcome:
-    return outcome(attempt, Failed(JobError(kind=kind, message="503", retryable=retryable)), **changes)
+def failed(
+    attempt: AttemptId,
+    kind: str = "PROVIDER_ERROR",
+    *,
+    retryable: bool = True,
+    flaw: str = "",
+    image_sha256: str = "",
+    schema_suspected: bool = False,
+    **changes: object,
+) -> Outcome:
+    verdict = Failed(
+        JobError(kind=kind, message="503", retryable=retryable),
+        flaw=flaw,
+        image_sha256=image_sha256,
+        schema_suspected=schema_suspected,
+    )
+    return outcome(attempt, verdict, **changes)
 
 
 def throttled(attempt: AttemptId, verdict: Throttled) -> Outcome:

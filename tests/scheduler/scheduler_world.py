@@ -16,11 +16,15 @@ from policies.breaker import Breaker, BreakerRules
 from policies.quota import Limits, Pace
 from runtime.tracing import Tracing
 from scheduler.again import Again
+from scheduler.alerts import Alerts
+from scheduler.assign import Assigner
 from scheduler.board import Board
 from scheduler.cancel import Cancel
+from scheduler.collection import Collection
 from scheduler.complete import Completer
 from scheduler.dispatch import Dispatcher
 from scheduler.errors import StoreUnavailable
+from scheduler.findings import Findings
 from scheduler.fleet import Fleet
 from scheduler.forgetting import Forgetting
 from scheduler.health import LaneHealth
@@ -35,6 +39,7 @@ from scheduler.purge import Purge
 from scheduler.read import Read
 from scheduler.recent import RecentJobs
 from scheduler.records import AttemptId
+from scheduler.refusals import RefusalRules, Refusals
 from scheduler.rescue import Rescue
 from scheduler.stages import StageWriter
 from scheduler.stops import Stops
@@ -42,12 +47,15 @@ from scheduler.submit import Submit
 from scheduler.validation import Defaults
 from scheduler.watch import WatchHub
 from scheduler.work import LivenessSettings, Work
+from scheduler.writing import OutcomeWriter
 
 Hook = Callable[[], Awaitable[None] | None]
 
 LOST_AFTER = datetime.timedelta(seconds=10)
 OTHER_MODEL = "gemini-3.5-flash"
 OTHER_LANE = f"gemini/{OTHER_MODEL}"
+SECOND_MODEL = "deepseek-v4-flash"
+SECOND_LANE = f"deepseek/{SECOND_MODEL}"
 
 
 class FaultyStore(MemoryStore):
@@ -129,7 +137,14 @@ class RecordingHub(WatchHub):
 class World:
     """Everything, wired as a scheduler wires it; `running` runs its loops."""
 
-    def __init__(self, *, aging: datetime.timedelta | None = None, lost_after: datetime.timedelta = LOST_AFTER) -> None:
+    def __init__(
+        self,
+        *,
+        aging: datetime.timedelta | None = None,
+        lost_after: datetime.timedelta = LOST_AFTER,
+        low_priority_tier: str = "STANDARD",
+        paid_cap: int = 0,
+    ) -> None:
         self.clock = clock = VirtualClock()
         self.store = store = FaultyStore(clock=clock)
         self.signals = signals = FakeSignals()
@@ -142,16 +157,29 @@ class World:
         self.permits = permits = Permits(store=store, time=clock, clock=clock, board=board)
         self.stops = stops = Stops(store=store, fleet=fleet, permits=permits, signals=signals, clock=clock)
         self.stages = stages = StageWriter(store=store, clock=clock)
+        self.refusals = refusals = Refusals(store=store, time=clock, clock=clock, signals=signals, rules=RefusalRules())
+        self.rerouted: list[str] = []
+        self.alerts = alerts = Alerts(store=store, time=clock, clock=clock, on_reroute=self.rerouted.append)
         self.dispatcher = dispatcher = Dispatcher(
             store=store,
             time=clock,
             clock=clock,
             fleet=fleet,
-            images=self.images,
+            assigner=Assigner(
+                store=store,
+                time=clock,
+                clock=clock,
+                fleet=fleet,
+                images=self.images,
+                refusals=refusals,
+                hub=hub,
+                tracing=tracing,
+                give_back=lambda jobs, reason, after: self.completer.take_back(jobs, reason, after=after),
+                end=lambda outcomes: self.completer.add(outcomes, None),
+                low_priority_tier=low_priority_tier,
+            ),
             hub=hub,
             signals=signals,
-            tracing=tracing,
-            lose=lambda attempts: self.completer.take_back(attempts, "Its stream broke before it was sent."),
             aging=aging,
         )
         self.health = LaneHealth(
@@ -164,18 +192,28 @@ class World:
             rules=BreakerRules(),
             wake_at=self._wake_at,
         )
+        self.findings = findings = Findings(
+            store=store, refusals=refusals, alerts=alerts, models=("gemini-3.8-flash", OTHER_MODEL, SECOND_MODEL)
+        )
         self.completer = completer = Completer(
             store=store,
             time=clock,
             clock=clock,
             randomness=randomness,
             health=self.health,
+            writer=OutcomeWriter(
+                store=store,
+                health=self.health,
+                stops=stops,
+                hub=hub,
+                stages=stages,
+                wake=self.wake,
+                expect_due=dispatcher.expect_due,
+            ),
+            findings=findings,
             stops=stops,
-            hub=hub,
-            stages=stages,
             tracing=tracing,
-            wake=self.wake,
-            expect_due=dispatcher.expect_due,
+            paid_cap=paid_cap,
         )
         self.work = work = Work(
             store=store,
@@ -207,6 +245,7 @@ class World:
             images=self.images,
             defaults=Defaults(models=("gemini-3.8-flash", OTHER_MODEL), model="gemini-3.8-flash"),
             board=board,
+            refusals=refusals,
             signals=signals,
             wake=dispatcher.wake,
             expect_due=dispatcher.expect_due,
@@ -215,7 +254,13 @@ class World:
         self.forgetting = Forgetting(store=store, recent=recent, images=self.images, signals=signals, clock=clock)
         self.read = read = Read(store=store, time=clock, board=board, recent=recent)
         self.cancel = Cancel(store=store, read=read, stops=stops, hub=hub, wake=self.wake)
-        self.purge = Purge(store=store, cancel=self.cancel, forgetting=self.forgetting)
+        self.collection = Collection(store=store, clock=clock)
+        self.purge = Purge(
+            store=store,
+            cancel=self.cancel,
+            forgetting=self.forgetting,
+            on_images_removed=self.collection.wake,
+        )
         self.again = Again(store=store, read=read, submit=submit)
         self.operate = Operate(store=store, time=clock, board=board, signals=signals, wake=self.wake)
 
@@ -245,6 +290,7 @@ class World:
             self.stops,
             self.rescue,
             self.forgetting,
+            self.findings,
         )
         async with looping(*(loop.run for loop in loops)):
             await settle()

@@ -45,6 +45,7 @@ class ExpectedGroups:
         group = self._groups.setdefault(job.dedup_key, ExpectedGroup())
         if job.spec.cache is CachePolicy.USE:
             if group.until is not None and now < group.until:
+                self._jobs[job.job_id].step = self._jobs[job.job_id].steps
                 self._jobs[job.job_id].end(JobState.SUCCEEDED, 0, group.output)
                 return Accepted(job_id=job.job_id, is_cached=True)
             if group.leader is not None:
@@ -71,9 +72,11 @@ class ExpectedGroups:
         shared = error is not None and (not error.retryable or kind in job.promoted_for)
         if job.state is JobState.SUCCEEDED or shared:
             for follower in followers:
+                self._jobs[follower].step = job.step
                 self._jobs[follower].end(job.state, 0, job.output)
             return followers
         self._promote(followers, job.promoted_for | ({kind} if error else set()), now)
+        self._jobs[followers[0]].step = job.step
         group.leader = followers[0]
         return followers[:1]
 

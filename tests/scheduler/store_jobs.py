@@ -4,6 +4,8 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Self
 
+from stores import LANE, SECOND_LANE
+
 from scheduler.jobs import AttemptOutcome, Job, JobState, NewJob
 from scheduler.records import Slots
 
@@ -18,6 +20,8 @@ class ExpectedJob:
         outcomes: Of its attempts that ended.
         promoted_for: The kinds of failure after which it became a leader.
         output: What it gave.
+        passed_by: The attempt that brought it to its second step.
+        last_of_former_step: Attempts up to this one were of its first step.
     """
 
     rank: int
@@ -35,6 +39,10 @@ class ExpectedJob:
     outcomes: dict[int, AttemptOutcome] = field(default_factory=dict)
     promoted_for: frozenset[str] = frozenset()
     output: str | None = None
+    steps: int = 1
+    step: int = 1
+    passed_by: int | None = None
+    last_of_former_step: int = 0
 
     @classmethod
     def of(cls, job: NewJob, place: int, passed: datetime.timedelta, now: datetime.datetime) -> Self:
@@ -46,7 +54,19 @@ class ExpectedJob:
             due_time=job.due_time + passed if job.due_time else None,
             expire_time=job.spec.expire_time + passed if job.spec.expire_time else None,
             key=job.dedup_key,
+            steps=len(job.spec.lanes),
         )
+
+    @property
+    def lane(self) -> str:
+        return (LANE, SECOND_LANE)[self.step - 1]
+
+    @property
+    def accepted(self) -> set[int | None]:
+        """The attempts whose cost was not in vain so far."""
+        if self.state is JobState.SUCCEEDED:
+            return {self.attempt, self.passed_by}
+        return set() if self.state.is_final else {self.passed_by}
 
     @property
     def order(self) -> tuple[int, int]:
@@ -64,7 +84,8 @@ class ExpectedJob:
 
     def is_held_by(self, executor_id: str) -> bool:
         """Whether an executor that holds the latest attempt keeps it."""
-        was_lost = self.outcomes.get(self.attempt) is AttemptOutcome.LOST
+        is_of_step = self.attempt > self.last_of_former_step
+        was_lost = self.outcomes.get(self.attempt) is AttemptOutcome.LOST and is_of_step
         mine = self.executor_id == executor_id
         return mine and (self.state is JobState.RUNNING or (self.state is JobState.QUEUED and was_lost))
 
@@ -84,6 +105,12 @@ class ExpectedJob:
         self.outcomes[self.attempt] = outcome
         self.retry_count += charged
 
+    def advance(self, attempt: int) -> None:
+        """Go on to the second step."""
+        self.outcomes[attempt] = AttemptOutcome.SUCCEEDED
+        self.passed_by, self.last_of_former_step = attempt, self.attempt
+        self.state, self.due_time, self.retry_count, self.step = JobState.QUEUED, None, 0, 2
+
     def raise_to(self, rank: int, now: datetime.datetime) -> None:
         if rank < self.rank:
             self.rank, self.rank_time = rank, now
@@ -95,6 +122,7 @@ class ExpectedJob:
     def check(self, job: Job, passed: datetime.timedelta) -> None:
         """Hold that a job is what it must be."""
         assert (job.state, job.attempt, job.retry_count) == (self.state, self.attempt, self.retry_count)
+        assert (job.step, job.lane) == (self.step, self.lane)
         assert (job.executor_id, job.leader) == (self.executor_id, self.leader)
         assert job.next_attempt_time == (self.due_time - passed if self.due_time else None)
         assert {attempt.attempt: attempt.outcome for attempt in job.attempts} == self.outcomes

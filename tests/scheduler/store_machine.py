@@ -6,25 +6,33 @@ compared with the present lies half a tick beside them, so that the time a step 
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, multiple, rule
-from store_record import Record
-from store_worlds import World
-from stores import CLIENT, LANE, back, change, executor, failure, ids, lost, new_job, record, success
+from hypothesis.stateful import Bundle, MultipleResults, initialize, multiple, rule
+from store_moves import TICK, StoreMoves
+from stores import (
+    CLIENT,
+    LANE,
+    SECOND_LANE,
+    change,
+    executor,
+    failure,
+    ids,
+    new_job,
+    passed,
+    record,
+    success,
+)
 
 from policies.quota import Limits
-from scheduler.jobs import AttemptOutcome, CachePolicy, Job, JobError, JobState, NewJob
-from scheduler.ports import Store, StoreClock
-from scheduler.records import AttemptId, FinalRecord, RunningAttempt, Slots
+from scheduler.jobs import AttemptOutcome, CachePolicy, JobError, JobState, NewJob
+from scheduler.records import AttemptId, RunningAttempt, Slots
 
-TICK = datetime.timedelta(minutes=10)
 HALF_TICK = TICK / 2
 LONGEST_WAIT = 4 * TICK
-RESULT_LIFETIME = 3.5 * TICK
 EXECUTOR_IDS = ("e1", "e2")
 _REQUEST_IDS_ARE_KEPT = datetime.timedelta(hours=24)
 
@@ -36,40 +44,20 @@ ERRORS = (
 JOBS = st.fixed_dictionaries(
     {
         "priority": st.integers(1, 3),
-        "dedup_key": st.sampled_from([None, b"a", b"a", b"b"]),
+        "dedup_key": st.sampled_from([None, b"a", b"b", b"b"]),
         "cache": st.sampled_from([CachePolicy.USE, CachePolicy.USE, CachePolicy.REFRESH]),
+        "two_steps": st.booleans(),
         "schedule": st.sampled_from([None, None, None, 1.5]),
         "expire": st.sampled_from([None, None, 0.5, 2.5]),
     }
 )
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(StoreMoves):
     """The rules; what must hold after each is beside them, in the class that is run."""
 
     submissions: Bundle[NewJob] = Bundle("submissions")
     attempts: Bundle[AttemptId] = Bundle("attempts")
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-        self.record = Record(RESULT_LIFETIME)
-        self.ended: dict[str, Job] = {}
-        self._turn = 0
-
-    @property
-    def store(self) -> Store:
-        """Another scheduler's at each look."""
-        self._turn += 1
-        return self.world.stores[self._turn % len(self.world.stores)]
-
-    @property
-    def time(self) -> StoreClock:
-        return self.world.stores[0].time
-
-    def now(self) -> datetime.datetime:
-        """Return the time of the record, which no passing of time makes older."""
-        return self.time.now() + self.world.passed
 
     @initialize(target=submissions, jobs=st.lists(JOBS, min_size=3, max_size=5))
     def begin(self, jobs: list[dict[str, Any]]) -> MultipleResults[NewJob]:
@@ -112,20 +100,40 @@ class StoreMachine(RuleBasedStateMachine):
         self.record.max_in_flight = limit
         self.world.run(change(self.store, limits=Limits(max_in_flight=limit)))
 
-    @rule(target=attempts, counts=st.tuples(st.integers(0, 2), st.integers(1, 4)), max_rank=st.sampled_from([3, 2, 1]))
-    def claim(self, counts: tuple[int, ...], max_rank: int) -> MultipleResults[AttemptId]:
+    @rule(
+        target=attempts,
+        lane=st.sampled_from([LANE, LANE, SECOND_LANE]),
+        counts=st.tuples(st.integers(0, 2), st.integers(1, 4)),
+        max_rank=st.sampled_from([3, 2, 1]),
+    )
+    def claim(self, lane: str, counts: tuple[int, ...], max_rank: int) -> MultipleResults[AttemptId]:
         """Claim for the latest sessions, also for those that are lost: the dispatcher may not know yet."""
         slots = [
             Slots(executor_id, known.session, count)
             for (executor_id, known), count in zip(self.record.executors.items(), counts, strict=True)
         ]
-        return multiple(*self._claim(slots, max_rank))
+        return multiple(*self._claim(lane, slots, max_rank))
 
     @rule(attempt=attempts)
     def succeed(self, attempt: AttemptId) -> None:
-        taken = not self.record.jobs[attempt.job_id].state.is_final
+        job, step = self.record.jobs[attempt.job_id], self.record.attempts[attempt]
+        taken = job.step == step and not job.state.is_final
+        output = f"{attempt.job_id} {attempt.attempt}"
 
-        self._finish(success(attempt, self.time, output=f"{attempt.job_id} {attempt.attempt}"), taken=taken)
+        if step < job.steps:
+            self._advance(passed(attempt, self.time, output=output), taken=taken)
+        else:
+            self._finish(success(attempt, self.time, output=output, step=step), taken=taken)
+
+    @rule(attempt=attempts)
+    def succeed_as_what_it_is_not(self, attempt: AttemptId) -> None:
+        """Nothing comes of a first step that is told as the last one, or of a last one as the first of two."""
+        steps, step = self.record.jobs[attempt.job_id].steps, self.record.attempts[attempt]
+
+        if step < steps:
+            self._finish(success(attempt, self.time, step=step), taken=False)
+        else:
+            self._advance(passed(attempt, self.time, step=step), taken=False)
 
     @rule(attempt=attempts, error=st.sampled_from(ERRORS))
     def fail(self, attempt: AttemptId, error: JobError) -> None:
@@ -232,72 +240,6 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(lost_now) == self.record.lose(silent_since if ticks else self.now())
         if returns:
             self._lose(lost_now)
-
-    def _submit(self, jobs: list[dict[str, Any]]) -> list[NewJob]:
-        first = len(self.record.jobs)
-        new = [self._job(f"r{first + number}", **job) for number, job in enumerate(jobs)]
-        expected = self.record.accept(new, self.world.passed, self.now())
-
-        assert self.world.run(self.store.insert_jobs(CLIENT, new)) == expected
-
-        return new
-
-    def _job(
-        self, request_id: str, *, schedule: float | None, expire: float | None, dedup_key: bytes | None, **spec: Any
-    ) -> NewJob:
-        now = self.time.now()
-        return new_job(
-            self.time,
-            request_id=request_id,
-            dedup_key=dedup_key,
-            schedule_time=now + schedule * TICK if schedule else None,
-            expire_time=now + expire * TICK if expire else None,
-            **spec,
-        )
-
-    def _claim(self, slots: Sequence[Slots], max_rank: int) -> list[AttemptId]:
-        claimed = self.world.run(self.store.claim(LANE, slots, max_rank=max_rank, thorough=False))
-
-        self.record.start(claimed, slots, max_rank, self.now())
-        return [job.attempt_id for job in claimed]
-
-    def _finish(self, final: FinalRecord, *, taken: bool) -> None:
-        attempt = final.record.attempt_id
-
-        ended = self.world.run(self.store.finish([final]))
-
-        assert set(ended.attempts) == ({attempt} if taken else set())
-        changed: list[str] = []
-        to_stop: list[RunningAttempt] = []
-        if taken:
-            error = (final.error or final.record.error) if final.state is JobState.FAILED else None
-            output = final.output_json if final.state is JobState.SUCCEEDED else None
-            changed, to_stop = self.record.finish(attempt, final.state, error, output, self.now())
-        assert sorted(ended.changed) == sorted(changed)
-        assert list(ended.to_stop) == to_stop
-
-    def _give_back(
-        self, attempts: Collection[AttemptId], *, charged: bool = False, after_seconds: float | None = None
-    ) -> None:
-        returns = [back(attempt, self.time, charged=charged, after_seconds=after_seconds) for attempt in attempts]
-        running = {attempt for attempt in attempts if self.record.runs(attempt)}
-
-        assert set(self.world.run(self.store.give_back(returns))) == running
-
-        for each in returns:
-            if each.record.attempt_id in running:
-                due = each.due_time + self.world.passed if each.due_time else None
-                self.record.jobs[each.record.attempt_id.job_id].wait(due, AttemptOutcome.FAILED, charged=charged)
-
-    def _lose(self, attempts: Collection[AttemptId], behind: int = 0) -> None:
-        jobs = self.record.jobs
-        returns = [lost(each, self.time, session=jobs[each.job_id].session - behind) for each in attempts]
-        running = {attempt for attempt in attempts if self.record.runs(attempt) and not behind}
-
-        assert set(self.world.run(self.store.give_back(returns))) == running
-
-        for attempt in running:
-            jobs[attempt.job_id].wait(None, AttemptOutcome.LOST)
 
 
 def _in_order(attempts: Collection[RunningAttempt]) -> list[RunningAttempt]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from store_groups import ExpectedGroups
 from store_jobs import ExpectedJob
+from stores import LANE
 
 from scheduler.jobs import AttemptOutcome, JobError, JobState, NewJob
 from scheduler.records import Accepted, AttemptId, ClaimedJob, RunningAttempt, Slots
@@ -26,12 +27,15 @@ class ExpectedExecutor:
 
 @dataclass
 class Record:
-    """Everything that must be true of a store. Times are those of the machine that keeps it."""
+    """Everything that must be true of a store: also of which step each attempt is.
+
+    Times are those of the machine that keeps it.
+    """
 
     result_lifetime: datetime.timedelta
     jobs: dict[str, ExpectedJob] = field(default_factory=dict)
     executors: dict[str, ExpectedExecutor] = field(default_factory=dict)
-    attempts: set[AttemptId] = field(default_factory=set)
+    attempts: dict[AttemptId, int] = field(default_factory=dict)
     max_in_flight: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,14 +92,28 @@ class Record:
             self.jobs[attempt.job_id].keep(known.session)
         return known.session, kept
 
+    def is_full(self, lane: str) -> bool:
+        return lane == LANE and self._room() == 0
+
+    def _room(self) -> int | None:
+        """Return how many jobs more may run in the lane that has a limit."""
+        if self.max_in_flight is None:
+            return None
+        running = [attempt for attempt in self.running() if self.jobs[attempt.job_id].lane == LANE]
+        return max(0, self.max_in_flight - len(running))
+
     def start(
-        self, claimed: Sequence[ClaimedJob], slots: Sequence[Slots], max_rank: int, now: datetime.datetime
+        self, claimed: Sequence[ClaimedJob], lane: str, slots: Sequence[Slots], max_rank: int, now: datetime.datetime
     ) -> None:
         """Start jobs, and hold that they are the right ones: the best ones, each for the slot whose turn it was."""
-        waiting = [job_id for job_id in self.claimable(now) if self.jobs[job_id].rank <= max_rank]
+        waiting = [
+            job_id
+            for job_id in self.claimable(now)
+            if self.jobs[job_id].lane == lane and self.jobs[job_id].rank <= max_rank
+        ]
         turns = [slot for turn in range(len(waiting)) for slot in slots if slot.count > turn]
-        if self.max_in_flight is not None:
-            del turns[max(0, self.max_in_flight - len(self.running())) :]
+        if lane == LANE:
+            turns = turns[: self._room()]
         assert len(claimed) == min(len(waiting), len(turns))
         for job, job_id, slot in zip(claimed, waiting, turns, strict=False):
             self.jobs[job_id].start(slot)
@@ -103,21 +121,32 @@ class Record:
             assert (job.executor_id, job.session) == (slot.executor_id, slot.session)
             assert job.rank == self.jobs[job_id].rank
             assert job.attempt_id not in self.attempts
-            self.attempts.add(job.attempt_id)
+            assert (job.lane, job.step) == (lane, self.jobs[job_id].step)
+            self.attempts[job.attempt_id] = job.step
 
     def finish(
         self, attempt: AttemptId, state: JobState, error: JobError | None, output: str | None, now: datetime.datetime
     ) -> tuple[list[str], list[RunningAttempt]]:
         """End a job by an attempt that may; return the jobs that change, and the attempt that has to stop."""
         job = self.jobs[attempt.job_id]
-        to_stop = []
-        if job.state is JobState.RUNNING and job.attempt != attempt.attempt:
-            to_stop = self.stop([attempt.job_id])
+        to_stop = self._supersede(attempt)
         job.outcomes[attempt.attempt] = (
             AttemptOutcome.SUCCEEDED if state is JobState.SUCCEEDED else AttemptOutcome.FAILED
         )
         job.end(state, attempt.attempt, output)
         return [attempt.job_id, *self.groups.end(attempt.job_id, error, now)], to_stop
+
+    def advance(self, attempt: AttemptId) -> list[RunningAttempt]:
+        """Bring a job to its second step by an attempt that may; return the attempt that has to stop."""
+        to_stop = self._supersede(attempt)
+        self.jobs[attempt.job_id].advance(attempt.attempt)
+        return to_stop
+
+    def _supersede(self, attempt: AttemptId) -> list[RunningAttempt]:
+        job = self.jobs[attempt.job_id]
+        if job.state is JobState.RUNNING and job.attempt != attempt.attempt:
+            return self.stop([attempt.job_id])
+        return []
 
     def end(self, job_ids: Iterable[str], state: JobState, now: datetime.datetime) -> list[str]:
         """End jobs that have no verdict; return the jobs that change."""

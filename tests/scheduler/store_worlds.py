@@ -19,12 +19,14 @@ Answer = TypeVar("Answer")
 
 # The times that stores compare with the present.
 _TIMES = {
+    "alerts": ("end_time",),
     "commands": ("create_time",),
     "dedup": ("expire_time",),
     "executors": ("last_seen",),
     "idempotency_keys": ("create_time",),
     "lanes": ("breaker_open_until", "closed_until", "next_permit_time"),
     "queue": ("due_time", "expire_time", "rank_time", "stage_time"),
+    "refusals": ("refuse_time", "until_time"),
     "submission_pace": ("next_time",),
 }
 

@@ -8,11 +8,24 @@ from typing import Any
 
 from runtime.randomness import SystemRandomness
 from scheduler.job_ids import JobIds
-from scheduler.jobs import AttemptOutcome, ImageRef, Job, JobError, JobSpec, JobState, NewImage, NewJob, Stage, Usage
+from scheduler.jobs import (
+    AttemptOutcome,
+    ImageRef,
+    Job,
+    JobError,
+    JobSpec,
+    JobState,
+    NewImage,
+    NewJob,
+    PostProcess,
+    Stage,
+    Usage,
+)
 from scheduler.lanes import Lane
 from scheduler.ports import Store, StoreClock
 from scheduler.records import (
     Accepted,
+    AdvanceRecord,
     AttemptId,
     AttemptRecord,
     ClaimedJob,
@@ -23,12 +36,18 @@ from scheduler.records import (
     RunningAttempt,
     RunningJob,
     Slots,
+    UsageQuery,
+    UsageRow,
 )
 
 Age = Callable[[datetime.timedelta], Awaitable[None]]
 
 CLIENT = "client"
-LANE = "gemini/gemini-3.8-flash"
+MODEL = "gemini-3.8-flash"
+LANE = f"gemini/{MODEL}"
+SECOND_MODEL = "deepseek-v4-flash"
+SECOND_LANE = f"deepseek/{SECOND_MODEL}"
+SECOND = PostProcess(model=SECOND_MODEL, prompt="Shorten it.", schema_json='{"type": "array"}', schema_is_struct=False)
 KEY = b"the key of identical requests"
 IMAGE = b"the bytes of an image"
 IMAGE_REF = ImageRef(sha256=hashlib.sha256(IMAGE).hexdigest(), mime_type="image/png", size=len(IMAGE))
@@ -41,7 +60,7 @@ SPEC = JobSpec(
     system_instruction="",
     schema_json='{"type": "object"}',
     schema_is_struct=False,
-    model="gemini-3.8-flash",
+    model=MODEL,
     priority=2,
     timeout=datetime.timedelta(minutes=5),
     max_retries=3,
@@ -169,12 +188,33 @@ def record(attempt: AttemptId, time: StoreClock, outcome: AttemptOutcome, *, cos
     )
 
 
-def success(attempt: AttemptId, time: StoreClock, *, cost_usd: float = 0.5, output: str = '{"a":1}') -> FinalRecord:
+def success(
+    attempt: AttemptId, time: StoreClock, *, cost_usd: float = 0.5, output: str = '{"a":1}', step: int = 1
+) -> FinalRecord:
     return FinalRecord(
         record=record(attempt, time, AttemptOutcome.SUCCEEDED, cost_usd=cost_usd),
         state=JobState.SUCCEEDED,
         output_json=output,
+        step=step,
     )
+
+
+def passed(
+    attempt: AttemptId, time: StoreClock, *, cost_usd: float = 0.25, output: str = '{"first":1}', step: int = 1
+) -> AdvanceRecord:
+    """Return the success of a step that is not the last."""
+    return AdvanceRecord(
+        record=record(attempt, time, AttemptOutcome.SUCCEEDED, cost_usd=cost_usd), output_json=output, step=step
+    )
+
+
+async def claim_second_step(store: Store, time: StoreClock, **changes: Any) -> ClaimedJob:
+    """Submit a job of two steps, let its first one succeed, and claim the second."""
+    await insert(store, CLIENT, [new_job(time, post_process=SECOND, **changes)])
+    [first] = await claim(store, 1)
+    await store.advance([passed(first.attempt_id, time)])
+    [second] = await claim(store, 1, lane=SECOND_LANE)
+    return second
 
 
 def failure(attempt: AttemptId, time: StoreClock, error: JobError | None = None) -> FinalRecord:
@@ -211,11 +251,12 @@ def lost(
     *,
     session: int | None = None,
     paid: bool = False,
+    unanswered: bool = False,
     died_preparing: bool = False,
 ) -> ReturnRecord:
     """Return what a rescue makes of an attempt."""
     return ReturnRecord(
-        record=dataclasses.replace(record(attempt, time, AttemptOutcome.LOST), paid=paid),
+        record=dataclasses.replace(record(attempt, time, AttemptOutcome.LOST), paid=paid, unanswered=unanswered),
         charged=False,
         due_time=None,
         died_preparing=died_preparing,
@@ -233,3 +274,10 @@ async def change(store: Store, **changes: Any) -> Lane:
     changed = await store.change_lane(LANE, lambda known: (dataclasses.replace(known, **changes), None))
     assert changed is not None
     return changed[0]
+
+
+async def used(store: Store, *group_by: str) -> dict[tuple[str, ...], UsageRow]:
+    """Return what the client used until now, by the values of its groups."""
+    query = UsageQuery(from_day=datetime.date(2000, 1, 1), to_day=datetime.date(3000, 1, 1), group_by=group_by)
+    rows = await store.usage(CLIENT, query, limit=1_000)
+    return {tuple(row.group.values()): row for row in rows}

@@ -133,6 +133,18 @@ async def test_what_a_cancelled_attempt_cost_is_noted_when_it_comes_late() -> No
 
 
 @in_virtual_time
+async def test_what_was_counted_of_a_call_that_is_not_paid_is_noted_too() -> None:
+    world = World()
+    executor, [attempt] = await holding(world)
+    await world.store.cancel(CLIENT, [attempt.job_id])
+    async with looping(world.completer.run):
+        await executor.tell(failed(attempt, usage=Usage(input_tokens=1_000_000)))
+        await executor.hear(OutcomeAck)
+
+    assert (await world.see(attempt.job_id)).attempts[0].cost_usd > 0.5
+
+
+@in_virtual_time
 async def test_a_failure_that_cost_nothing_and_came_late_is_not_noted() -> None:
     world = World()
     executor, [attempt] = await holding(world)

@@ -10,8 +10,8 @@ from scheduler.complete import MAX_BUFFERED
 from scheduler.errors import StoreUnavailable
 from scheduler.fleet import OutcomeAck
 from scheduler.jobs import JobState
+from scheduler.outcomes import Outcome
 from scheduler.records import AttemptId, Ended, FinalRecord, ReturnRecord
-from scheduler.settlement import Outcome
 
 
 async def holding(world: World, count: int = 1) -> tuple[Executor, list[AttemptId]]:

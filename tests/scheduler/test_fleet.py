@@ -218,7 +218,7 @@ def assignment(image_bytes: int) -> Assignment:
         queued_time=NOW,
         start_time=NOW,
     )
-    return Assignment(job=job, images={"hash": bytes(image_bytes)}, traceparent="", start_within=None)
+    return Assignment(job=job, spec=SPEC, images={"hash": bytes(image_bytes)}, traceparent="", start_within=None)
 
 
 async def test_an_executor_that_does_not_read_gets_no_more_work_than_it_can_be_waited_for() -> None:

@@ -4,7 +4,22 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from stores import CLIENT, LANE, back, claim, connect, lost, submit, submit_alike
+from stores import (
+    CLIENT,
+    KEY,
+    LANE,
+    SECOND,
+    SECOND_LANE,
+    back,
+    claim,
+    connect,
+    insert,
+    lost,
+    new_job,
+    passed,
+    submit,
+    submit_alike,
+)
 
 from scheduler.jobs import JobState
 from scheduler.postgres.store import PostgresStore
@@ -70,6 +85,27 @@ async def test_a_follower_that_leads_now_is_found_below_the_floor(
     await postgres_store.cancel(CLIENT, [leader])
 
     assert [job.attempt_id.job_id for job in await claim(postgres_store)] == [follower]
+
+
+async def test_a_job_that_comes_to_its_next_lane_is_found_below_the_floor(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    await insert(postgres_store, CLIENT, [new_job(postgres_store.time, post_process=SECOND, dedup_key=KEY)])
+    [follower] = await submit_alike(postgres_store, postgres_store.time, 2, post_process=SECOND)
+    [first] = await claim(postgres_store)
+    connection = await asyncpg.connect(store_url)
+    above_all = "UPDATE lanes SET floors = '{1000,1000,1000}', floor_limit = 1000"
+
+    await connection.execute(above_all)
+    await postgres_store.advance([passed(first.attempt_id, postgres_store.time)])
+    [second] = await claim(postgres_store, lane=SECOND_LANE)
+    await connection.execute(above_all)
+    await postgres_store.cancel(CLIENT, [second.attempt_id.job_id])
+    [promoted] = await claim(postgres_store, lane=SECOND_LANE)
+    await connection.close()
+
+    assert second.attempt_id.job_id == first.attempt_id.job_id
+    assert promoted.attempt_id.job_id == follower
 
 
 async def test_a_job_of_a_better_rank_now_is_found_below_the_floor(

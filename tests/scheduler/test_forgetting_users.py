@@ -7,13 +7,13 @@ from scheduler_world import World, fail_times, looping, settle
 from stores import CLIENT, IMAGE, IMAGE_REF, LANE, SPEC, claim, insert, new_job, submit, success
 
 from devkit.virtual_time import in_virtual_time
+from scheduler.drafts import ImageDraft
 from scheduler.errors import ImagesMissing, InvalidRequest, JobPurged, StoreUnavailable
 from scheduler.fleet import OutcomeAck, Stop
 from scheduler.jobs import Job, JobState
 from scheduler.purge import Removal
 from scheduler.records import JobQuery, Purged
 from scheduler.rpc.errors import translate
-from scheduler.validation import ImageDraft
 
 USER = "user"
 USERS = JobQuery(labels={}, user_id=USER)

@@ -14,9 +14,11 @@ from scheduler.http.app import application
 from scheduler.jobs import (
     Attempt,
     AttemptOutcome,
+    ImageRef,
     Job,
     JobError,
     JobState,
+    PostProcess,
     Result,
     Stage,
     Usage,
@@ -123,6 +125,7 @@ def finished(time: FakeTime) -> Job:
             stage_seconds=attempt.stage_seconds,
         ),
         attempts=(attempt,),
+        cost_usd=0.0021,
     )
 
 
@@ -200,6 +203,86 @@ async def test_a_link_shows_result_and_attempts_but_not_what_was_asked(port: Por
     for secret in (PROMPT, SYSTEM, "The schema"):
         assert secret not in page
         assert secret not in json.dumps(job)
+
+
+def of_two_steps(job: Job) -> Job:
+    """Return the job with a second step, a useless answer, a call without one, and an image elsewhere."""
+    attempt = dataclasses.replace(
+        job.attempts[0],
+        step=2,
+        outcome=AttemptOutcome.FAILED,
+        model="deepseek-v4-flash",
+        flaw="SCHEMA_MISMATCH",
+        output_path="items[0].total",
+        raw_answer="RAW ANSWER",
+        service_tier="FLEX",
+    )
+    spec = dataclasses.replace(
+        job.spec,
+        images=(ImageRef(sha256="", mime_type="image/png", size=0, uri="https://example.com/a.png?signature=SECRET"),),
+        post_process=PostProcess(
+            model="deepseek-v4-flash",
+            prompt="SECOND PROMPT",
+            schema_json='{"title": "SECOND SCHEMA"}',
+            schema_is_struct=False,
+        ),
+    )
+    lost = dataclasses.replace(attempt, attempt=2, outcome=AttemptOutcome.LOST, unanswered=True, raw_answer="")
+    return dataclasses.replace(job, step=2, spec=spec, attempts=(attempt, lost), cost_usd=0.0042)
+
+
+async def test_a_page_says_of_each_attempt_its_step_cost_tier_and_what_was_wrong(port: Port) -> None:
+    page = await port.page(of_two_steps(port.jobs.jobs[JOB_ID]))
+
+    for shown in (
+        "deepseek/deepseek-v4-flash",
+        "Attempt 1, step 2: failed",
+        "schema mismatch",
+        "items[0].total",
+        "RAW ANSWER",
+        "flex",
+        "SECOND PROMPT",
+        "SECOND SCHEMA",
+        "$0.0042; 1 call was never answered and may have been billed",
+        "unknown: the call was sent and never answered, and may have been billed",
+        "image/png https://example.com/a.png",
+    ):
+        assert shown in page
+    assert "SECRET" not in page
+
+
+async def test_a_link_shows_nothing_of_a_second_step_but_that_it_is_there(port: Port) -> None:
+    port.jobs.jobs[JOB_ID] = of_two_steps(port.jobs.jobs[JOB_ID])
+    url = await port.link()
+
+    job = (await port.get(url)).json()
+    page = (await port.get(url, HTML)).text
+
+    assert job["spec"]["postProcess"] == {"model": "deepseek-v4-flash"}
+    assert job["spec"]["images"] == [{"uri": "https://example.com/a.png", "mimeType": "image/png"}]
+    assert job["attempts"][0]["outputPath"] == "items[0].total"
+    for secret in ("SECRET", "SECOND", "RAW ANSWER"):
+        assert secret not in page
+        assert secret not in json.dumps(job)
+
+
+async def test_a_key_sees_the_answers_that_could_not_be_used(port: Port) -> None:
+    port.jobs.jobs[JOB_ID] = of_two_steps(port.jobs.jobs[JOB_ID])
+
+    job = (await port.get(f"/jobs/{JOB_ID}", bearer("shop-client"))).json()
+
+    assert job["attempts"][0]["rawAnswer"] == "RAW ANSWER"
+    assert job["spec"]["images"][0]["uri"].endswith("?signature=SECRET")
+    assert job["costUsd"] == 0.0042
+
+
+async def test_a_running_second_step_is_told(port: Port) -> None:
+    job = of_two_steps(port.jobs.jobs[JOB_ID])
+    running = dataclasses.replace(
+        job, state=JobState.RUNNING, result=None, finish_time=None, stage=Stage.DEEPSEEK_ANALYZING, attempt=3
+    )
+
+    assert "Step 2 of 2, attempt 3: DeepSeek is analyzing" in await port.page(running)
 
 
 async def test_a_browser_with_a_key_sees_all_of_a_job(port: Port) -> None:
@@ -350,7 +433,19 @@ async def test_nothing_of_a_job_becomes_markup(port: Port) -> None:
         retried_from=HOSTILE,
         wait=Wait(reason=WaitReason.QUOTA, message=HOSTILE),
         result=dataclasses.replace(job.result, output_json=json.dumps({HOSTILE: HOSTILE}), model_version=HOSTILE),
-        attempts=(dataclasses.replace(job.attempts[0], error=error, executor_id=HOSTILE, model_version=HOSTILE),),
+        attempts=(
+            dataclasses.replace(
+                job.attempts[0],
+                error=error,
+                executor_id=HOSTILE,
+                model=HOSTILE,
+                model_version=HOSTILE,
+                flaw=HOSTILE,
+                output_path=HOSTILE,
+                raw_answer=HOSTILE,
+                service_tier=HOSTILE,
+            ),
+        ),
         spec=dataclasses.replace(
             job.spec,
             user_id=HOSTILE,
@@ -359,13 +454,17 @@ async def test_nothing_of_a_job_becomes_markup(port: Port) -> None:
             system_instruction=HOSTILE,
             schema_json=json.dumps({HOSTILE: 1}),
             labels={HOSTILE: HOSTILE},
+            images=(ImageRef(sha256="", mime_type=HOSTILE, size=0, uri=HOSTILE),),
+            post_process=PostProcess(
+                model=HOSTILE, prompt=HOSTILE, schema_json=json.dumps({HOSTILE: 1}), schema_is_struct=False
+            ),
         ),
     )
 
     page = await port.page(hostile)
 
     assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 16
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 25
 
 
 @pytest.mark.parametrize("output", ["{" * 5_000, '{"a":' * 3_000 + "1" + "}" * 3_000, "not JSON", '"\\u0000\\ud800"'])

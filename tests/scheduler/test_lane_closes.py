@@ -9,7 +9,7 @@ from devkit.virtual_time import in_virtual_time
 from policies.breaker import Breaker
 from scheduler.fleet import Assignment, OutcomeAck, Withdraw
 from scheduler.jobs import JobState
-from scheduler.settlement import Throttled
+from scheduler.outcomes import Throttled
 
 MINUTE = datetime.timedelta(minutes=1)
 

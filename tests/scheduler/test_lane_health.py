@@ -10,8 +10,8 @@ from policies.breaker import Breaker
 from scheduler.errors import BreakerOpen
 from scheduler.fleet import Assignment, OutcomeAck
 from scheduler.jobs import JobState, WaitReason
+from scheduler.outcomes import Outcome, Throttled
 from scheduler.records import AttemptId
-from scheduler.settlement import Outcome, Throttled
 
 
 def seconds(value: float) -> datetime.timedelta:

@@ -132,6 +132,21 @@ async def test_jobs_of_the_first_revision_go_on_after_an_upgrade(empty_database_
     assert [job.attempt_id for job in claimed] == [(queued, 2), (scheduled, 2)]
 
 
+async def test_jobs_of_any_day_have_a_place_for_what_their_first_step_gives(empty_database_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0003")
+    id_of_an_old_day = "01800000-0000-7000-8000-000000000000"
+    await execute(
+        empty_database_url,
+        "CREATE TABLE jobs_20220406 PARTITION OF jobs"
+        " FOR VALUES FROM ('01800000-0000-0000-0000-000000000000') TO ('01810000-0000-0000-0000-000000000000')",
+    )
+
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    await execute(empty_database_url, f"INSERT INTO step_outputs VALUES ('{id_of_an_old_day}', '{{}}')")
+
+    assert await fetch(empty_database_url, "SELECT count(*) FROM step_outputs_20220406") == 1
+
+
 async def test_jobs_go_on_after_a_downgrade_followers_too(database_url: str) -> None:
     async with open_store(database_url, clock=SystemClock()) as store:
         submitted = await submit_alike(store, store.time, 2, 2)

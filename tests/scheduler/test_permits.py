@@ -1,7 +1,7 @@
 import datetime
 from collections.abc import Sequence
 
-from scheduler_peers import Executor, dial, released, succeeded
+from scheduler_peers import Executor, dial, failed, released, succeeded
 from scheduler_world import World, fail_times, looping, settle
 from stores import CLIENT, IMAGE_REF, LANE, NEW_IMAGE, insert, new_job, submit
 
@@ -263,6 +263,20 @@ async def test_what_was_reserved_is_settled_by_what_was_used() -> None:
         await settle()
 
     assert quota.TOKENS.total((await world.pace()).tokens, world.clock.now()) == 10
+
+
+@in_virtual_time
+async def test_what_was_reserved_stays_so_where_nobody_knows_what_a_failed_call_used() -> None:
+    world = World()
+    executor, [attempt] = await holding(world, Limits(input_tokens_per_minute=100_000), 2)
+    async with looping(world.permits.run, world.completer.run):
+        await executor.say(ready=[attempt])
+        await executor.hear(Permit)
+        before = quota.TOKENS.total((await world.pace()).tokens, world.clock.now())
+        await executor.tell(failed(attempt))
+        await executor.hear(OutcomeAck)
+
+    assert quota.TOKENS.total((await world.pace()).tokens, world.clock.now()) == before > 0
 
 
 @in_virtual_time

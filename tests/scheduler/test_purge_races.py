@@ -31,9 +31,9 @@ from scheduler.errors import ImagesMissing, StoreUnavailable
 from scheduler.jobs import AttemptOutcome, ImageRef, JobError, JobState, NewImage
 from scheduler.postgres import purging
 from scheduler.postgres.database import Database
-from scheduler.postgres.store import PostgresStore
+from scheduler.postgres.store import PostgresStore, open_store
 from scheduler.postgres.tables import metadata
-from scheduler.records import AttemptId, FinalRecord, Purged
+from scheduler.records import AttemptId, FinalRecord, Purged, UsageQuery
 
 USER = "user"
 OTHER = "another"
@@ -66,6 +66,10 @@ class _HookedConnection:
     async def fetch(self, statement: str, *parameters: Any) -> Any:
         await self._before(statement)
         return await self._connection.fetch(statement, *parameters)
+
+    async def fetchval(self, statement: str, *parameters: Any) -> Any:
+        await self._before(statement)
+        return await self._connection.fetchval(statement, *parameters)
 
     async def execute(self, statement: str, *parameters: Any) -> Any:
         await self._before(statement)
@@ -122,7 +126,7 @@ async def make_full_of_marks(store: PostgresStore) -> AttemptId:
 
     def told(attempt: AttemptId, outcome: AttemptOutcome) -> Any:
         known = record(attempt, store.time, outcome)
-        return dataclasses.replace(known, raw_answer=MARK, error=error if known.error else None)
+        return dataclasses.replace(known, raw_answer=MARK, output_path=MARK, error=error if known.error else None)
 
     succeeded = FinalRecord(
         record=told(good, AttemptOutcome.SUCCEEDED), state=JobState.SUCCEEDED, output_json=f'"{MARK}"'
@@ -137,7 +141,7 @@ async def make_full_of_marks(store: PostgresStore) -> AttemptId:
 
 async def test_after_a_purge_no_table_holds_any_of_the_content(postgres_store: PostgresStore, store_url: str) -> None:
     stopped = await make_full_of_marks(postgres_store)
-    assert await find_mark(store_url) == {"attempts", "images", "jobs", "results"}
+    assert await find_mark(store_url) == {"attempts", "images", "jobs", "results", "usage_daily"}
 
     assert await postgres_store.purge_user(CLIENT, USER) == Purged(jobs=5, results=2, images=1)
 
@@ -174,6 +178,35 @@ async def test_a_purge_waits_for_a_late_record_and_removes_its_content(
         await other.meets(postgres_store.purge_user(CLIENT, USER))
 
     assert await find_mark(store_url) == set()
+
+
+async def test_what_is_counted_during_purges_is_neither_lost_nor_counted_twice(
+    postgres_store: PostgresStore, store_url: str
+) -> None:
+    labels = [{"team": name} for name in ("a", "b", "c")]
+    await insert(postgres_store, CLIENT, [new_job(postgres_store.time, labels=labels[n % 3]) for n in range(60)])
+    running = [job.attempt_id for job in await claim(postgres_store, 60)]
+
+    async def finish(attempts: list[AttemptId]) -> None:
+        for start in range(0, len(attempts), 3):
+            batch = attempts[start : start + 3]
+            await postgres_store.finish([success(attempt, postgres_store.time, cost_usd=0.5) for attempt in batch])
+
+    async def purge(store: PostgresStore) -> None:
+        for _ in range(8):
+            await store.purge_user(CLIENT, USER)
+
+    async with open_store(store_url, clock=SystemClock()) as second, asyncio.TaskGroup() as tasks:
+        tasks.create_task(finish(running[:30]))
+        tasks.create_task(finish(running[30:]))
+        tasks.create_task(purge(postgres_store))
+        tasks.create_task(purge(second))
+    await postgres_store.purge_user(CLIENT, USER)
+
+    today = postgres_store.time.now().date()
+    query = UsageQuery(from_day=today - timedelta(days=1), to_day=today + timedelta(days=2), group_by=("label:team",))
+    [row] = await postgres_store.usage(CLIENT, query, limit=10)
+    assert (row.group, row.jobs, row.cost_usd) == ({"label:team": ""}, 60, 30.0)
 
 
 async def test_two_purges_at_once_remove_everything_once(postgres_store: PostgresStore, store_url: str) -> None:

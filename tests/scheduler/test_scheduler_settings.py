@@ -1,3 +1,4 @@
+import datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, **variables: str) -> SchedulerSettin
         "SCHEDULER_HEARTBEAT_SECONDS",
         "SCHEDULER_EXECUTOR_LOST_SECONDS",
         "SCHEDULER_STOP_SECONDS",
+        "SCHEDULER_FLEX_TIMEOUT_SECONDS",
     ],
 )
 def test_a_time_that_is_none_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -35,6 +37,36 @@ def test_an_executor_is_not_lost_before_its_second_heartbeat(monkeypatch: pytest
 
     with pytest.raises(SettingsError, match=r"SCHEDULER_EXECUTOR_LOST_SECONDS is wrong.*twice"):
         loaded(monkeypatch, SCHEDULER_EXECUTOR_LOST_SECONDS="5.9")
+
+
+def test_second_steps_may_name_the_models_that_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch).deepseek_models == ("deepseek-v4-flash", "deepseek-v4-pro")
+    settings = loaded(monkeypatch, SCHEDULER_DEEPSEEK_MODELS="deepseek-v4-pro, deepseek-v5")
+
+    assert settings.deepseek_models == ("deepseek-v4-pro", "deepseek-v5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SCHEDULER_DEEPSEEK_MODELS", ","),
+        ("SCHEDULER_DEEPSEEK_MODELS", "deepseek/v4"),
+        ("SCHEDULER_LOW_PRIORITY_TIER", "flex"),
+        ("SCHEDULER_LOW_PRIORITY_TIER", "CHEAP"),
+        ("SCHEDULER_FLEX_TIMEOUT_SECONDS", "3601"),
+        ("SCHEDULER_MAX_PAID_CALLS", "-1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is wrong"):
+        loaded(monkeypatch, **{name: value})
+
+
+def test_low_priority_is_done_in_the_cheap_tier_which_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = loaded(monkeypatch)
+
+    assert (settings.low_priority_tier, settings.flex_timeout) == ("FLEX", datetime.timedelta(minutes=20))
+    assert settings.max_paid_calls == 0
 
 
 def test_no_job_rises_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

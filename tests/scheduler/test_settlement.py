@@ -1,25 +1,18 @@
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.breaker import Health
+from policies.ladder import MOST_RETRIES, Flaw
 from scheduler.jobs import AttemptOutcome, JobError, JobState, Stage, Usage
-from scheduler.records import AttemptId, FinalRecord, ReturnRecord, RunningJob
-from scheduler.settlement import (
-    Failed,
-    Outcome,
-    Released,
-    Succeeded,
-    Throttled,
-    Verdict,
-    settle,
-    settle_lost,
-    settle_success,
-    settle_withdrawn,
-)
+from scheduler.outcomes import Failed, Outcome, Released, Succeeded, Throttled, Verdict
+from scheduler.records import AdvanceRecord, AttemptId, FinalRecord, ReturnRecord, RunningJob
+from scheduler.settlement import overdue, settle, settle_lost, settle_success, settle_withdrawn
 
 NOW = datetime.datetime(2026, 11, 1, 12, tzinfo=datetime.UTC)
 ATTEMPT = AttemptId("01990000-0000-7000-8000-000000000000", 2)
@@ -33,11 +26,12 @@ CANCELLED = JobError(kind="CANCELLED", message="An operator wished so.", retryab
 BAD_IMAGE = JobError(kind="BAD_IMAGE", message="It is cut off.", retryable=False)
 BAD_REQUEST = JobError(kind="BAD_REQUEST", message="400", retryable=False)
 BLOCKED = JobError(kind="BLOCKED", message="Safety.", retryable=False)
+SHED = JobError(kind="SHED", message="The flex tier is full.", retryable=True)
 
 CALLED = {Stage.FETCHING_IMAGE: 0.1, Stage.GEMINI_ANALYZING: 2.0}
 NOT_CALLED = {Stage.FETCHING_IMAGE: 0.1}
 
-retryable_errors = st.sampled_from([PROVIDER_ERROR, TIMEOUT, INVALID_OUTPUT, IMAGE_UNAVAILABLE])
+retryable_errors = st.sampled_from([PROVIDER_ERROR, TIMEOUT, INVALID_OUTPUT, IMAGE_UNAVAILABLE, SHED])
 other_errors = st.sampled_from([BAD_IMAGE, BAD_REQUEST, BLOCKED])
 maxima = st.integers(0, 10)
 draws = st.floats(0, 1, exclude_max=True)
@@ -51,15 +45,17 @@ def outcome(
     usage: Usage | None = None,
     stage_seconds: Mapping[Stage, float] = CALLED,
     paid: bool = False,
+    **changes: Any,
 ) -> Outcome:
+    fields: dict[str, Any] = {"model_version": "gemini-3.8-flash", "lane": "gemini/gemini-3.8-flash"} | changes
     return Outcome(
         attempt_id=ATTEMPT,
         verdict=verdict,
         usage=usage,
-        model_version="gemini-3.8-flash",
         stage_seconds=stage_seconds,
         paid=paid,
         traceparent="",
+        **fields,
     )
 
 
@@ -71,6 +67,7 @@ def running(
     expire_time: datetime.datetime | None = None,
     stage: Stage = Stage.GEMINI_ANALYZING,
     preparing_deaths: int = 0,
+    flaws: tuple[str, ...] = (),
 ) -> RunningJob:
     return RunningJob(
         lane="gemini/gemini-3.8-flash",
@@ -82,6 +79,7 @@ def running(
         paid_calls=paid_calls,
         preparing_deaths=preparing_deaths,
         expire_time=expire_time,
+        flaws=flaws,
     )
 
 
@@ -91,25 +89,36 @@ def settled(
     *,
     breaker_closed: bool = True,
     paid: bool = False,
+    paid_cap: int = 0,
     draw: float = 0.0,
 ) -> FinalRecord | ReturnRecord:
     return settle(
-        outcome(verdict, paid=paid), verdict, job or running(), breaker_closed=breaker_closed, now=NOW, draw=draw
+        outcome(verdict, paid=paid),
+        verdict,
+        job or running(),
+        breaker_closed=breaker_closed,
+        paid_cap=paid_cap,
+        now=NOW,
+        draw=draw,
     )
 
 
-def returned(end: FinalRecord | ReturnRecord) -> ReturnRecord:
+def flawed(flaw: Flaw) -> Failed:
+    return Failed(INVALID_OUTPUT, raw_answer="[1,", flaw=flaw, output_path="total")
+
+
+def returned(end: FinalRecord | AdvanceRecord | ReturnRecord) -> ReturnRecord:
     assert isinstance(end, ReturnRecord)
     return end
 
 
-def final(end: FinalRecord | ReturnRecord) -> FinalRecord:
+def final(end: FinalRecord | AdvanceRecord | ReturnRecord) -> FinalRecord:
     assert isinstance(end, FinalRecord)
     return end
 
 
-def lost(job: RunningJob, *, died: bool = True) -> FinalRecord | ReturnRecord:
-    return settle_lost(ATTEMPT, job, "Its executor was lost.", died=died, now=NOW)
+def lost(job: RunningJob, *, died: bool = True, paid_cap: int = 0) -> FinalRecord | ReturnRecord:
+    return settle_lost(ATTEMPT, job, "Its executor was lost.", died=died, paid_cap=paid_cap, now=NOW)
 
 
 # the rows of the table
@@ -119,7 +128,7 @@ def test_a_success_ends_the_job_and_costs_what_its_tokens_cost() -> None:
     verdict = Succeeded('{"a":1}')
     usage = Usage(input_tokens=1_000_000, output_tokens=100_000, thinking_tokens=100_000)
 
-    end = settle_success(outcome(verdict, usage=usage, paid=True), verdict, now=NOW)
+    end = final(settle_success(outcome(verdict, usage=usage, paid=True), verdict, now=NOW))
 
     assert end.state is JobState.SUCCEEDED
     assert end.output_json == '{"a":1}'
@@ -163,7 +172,7 @@ def test_a_provider_failure_while_the_breaker_is_not_closed_waits_only_for_the_p
     assert end.due_time == (None if retry_after is None else NOW + retry_after)
 
 
-@pytest.mark.parametrize("error", [INVALID_OUTPUT, IMAGE_UNAVAILABLE])
+@pytest.mark.parametrize("error", [INVALID_OUTPUT, IMAGE_UNAVAILABLE, SHED])
 def test_a_failure_that_is_not_the_providers_is_charged_whatever_the_breaker(error: JobError) -> None:
     end = returned(settled(Failed(error), breaker_closed=False))
 
@@ -326,6 +335,113 @@ def test_a_lost_attempt_counts_as_paid_from_its_call_on(stage: Stage) -> None:
     assert lost(running(stage=stage)).record.paid == (stage in calling)
 
 
+def test_an_operators_cap_ends_a_job_that_the_retries_would_have_let_go_on() -> None:
+    ends = [settled(Failed(TIMEOUT), running(paid_calls=count), paid=True, paid_cap=2) for count in range(2)]
+
+    assert isinstance(ends[0], ReturnRecord)
+    capped = final(ends[1])
+    assert capped.error is not None
+    assert capped.error.kind == "PAID_CALLS_EXHAUSTED"
+
+
+def test_a_cap_above_the_retries_leaves_room_for_calls_that_are_not_charged() -> None:
+    job = running(max_retries=0, paid_calls=3)
+
+    assert isinstance(lost(job, paid_cap=5), ReturnRecord)
+    assert final(lost(job)).state is JobState.FAILED
+    assert final(settled(Failed(TIMEOUT), job, paid=True, paid_cap=5)).error is None
+
+
+def test_a_call_that_was_announced_and_lost_is_unanswered() -> None:
+    assert lost(running(stage=Stage.DEEPSEEK_ANALYZING)).record.unanswered
+    assert not lost(running(stage=Stage.WAITING_FOR_PERMIT)).record.unanswered
+
+
+def test_an_overdue_attempt_is_paid_for_without_an_answer_in_the_lane_of_its_step() -> None:
+    job = replace(running(), lane="deepseek/deepseek-v4-flash", step=2)
+
+    late = overdue(ATTEMPT, job)
+
+    assert (late.paid, late.unanswered, late.step, late.asked_model) == (True, True, 2, "deepseek-v4-flash")
+
+
+# steps
+
+
+def test_a_success_of_a_step_that_is_not_the_last_brings_the_job_to_the_next_one() -> None:
+    verdict = Succeeded('{"a":1}')
+    usage = Usage(input_tokens=1_000_000)
+
+    end = settle_success(outcome(verdict, usage=usage, paid=True, step=1, steps=2), verdict, now=NOW)
+
+    assert isinstance(end, AdvanceRecord)
+    assert (end.step, end.output_json) == (1, '{"a":1}')
+    assert end.record.outcome is AttemptOutcome.SUCCEEDED
+    assert end.record.cost_usd == pytest.approx(0.75)
+
+
+def test_a_success_of_the_last_step_ends_the_job_and_says_which_step_it_was() -> None:
+    verdict = Succeeded("{}")
+
+    end = final(settle_success(outcome(verdict, paid=True, step=2, steps=2), verdict, now=NOW))
+
+    assert (end.state, end.step) == (JobState.SUCCEEDED, 2)
+
+
+# useless answers
+
+
+@pytest.mark.parametrize("flaw", Flaw)
+def test_a_flaw_is_met_with_so_many_calls_as_the_ladder_has_and_no_more(flaw: Flaw) -> None:
+    most = MOST_RETRIES[flaw]
+    ends = [
+        settled(flawed(flaw), running(flaws=(flaw,) * count, retry_count=count, max_retries=10), paid=True)
+        for count in range(most + 1)
+    ]
+
+    assert all(returned(end).charged for end in ends[:most])
+    last = final(ends[most])
+    assert last.state is JobState.FAILED
+    assert last.error is not None
+    assert last.error.kind == "INVALID_OUTPUT"
+
+
+def test_the_ladder_is_not_climbed_beyond_the_retries() -> None:
+    assert final(settled(flawed(Flaw.NO_TEXT), running(max_retries=0))).state is JobState.FAILED
+
+
+def test_protected_text_again_and_again_is_a_failure_that_identical_jobs_share() -> None:
+    job = running(flaws=(Flaw.RECITATION,) * MOST_RETRIES[Flaw.RECITATION])
+    others = running(flaws=(Flaw.EMPTY,) * MOST_RETRIES[Flaw.EMPTY])
+
+    ends = [settled(flawed(Flaw.RECITATION), job), settled(flawed(Flaw.EMPTY), others)]
+
+    assert [end.error.retryable for end in map(final, ends) if end.error] == [False, True]
+
+
+def test_the_flaw_and_where_it_is_stay_with_the_attempt() -> None:
+    record = returned(settled(flawed(Flaw.SCHEMA_MISMATCH))).record
+
+    assert (record.flaw, record.output_path, record.raw_answer) == ("SCHEMA_MISMATCH", "total", "[1,")
+
+
+def test_a_success_keeps_the_tier_that_was_served_and_costs_what_that_costs() -> None:
+    verdict = Succeeded("{}")
+    usage = Usage(input_tokens=1_000_000)
+
+    ends = [settle_success(outcome(verdict, usage=usage, service_tier=tier), verdict, now=NOW) for tier in ("", "FLEX")]
+
+    assert [end.record.service_tier for end in ends] == ["", "FLEX"]
+    assert ends[1].record.cost_usd == pytest.approx(ends[0].record.cost_usd / 2)
+
+
+def test_an_answer_of_a_model_without_a_price_costs_what_the_asked_one_does() -> None:
+    verdict = Succeeded("{}")
+    end = outcome(verdict, usage=Usage(input_tokens=1_000_000), model_version="gemini-9-preview")
+
+    assert settle_success(end, verdict, now=NOW).record.cost_usd == pytest.approx(0.75)
+
+
 # executors that die
 
 
@@ -374,6 +490,7 @@ def test_poison_is_said_of_a_job_that_expired_too() -> None:
         (Failed(BAD_IMAGE), NOT_CALLED, Health.UNKNOWN),
         (Failed(IMAGE_UNAVAILABLE), NOT_CALLED, Health.UNKNOWN),
         (Failed(CANCELLED), CALLED, Health.UNKNOWN),
+        (Failed(SHED), CALLED, Health.UNKNOWN),
         (Throttled("429"), CALLED, Health.UNKNOWN),
         (Throttled("Billing.", lane_stop="Billing."), CALLED, Health.UNKNOWN),
         (Released("It drains."), NOT_CALLED, Health.UNKNOWN),

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from stores import CLIENT, IMAGE_REF, SPEC
 
 from scheduler import spec_json
-from scheduler.jobs import CachePolicy, Generation, ImageRef
+from scheduler.jobs import CachePolicy, Generation, ImageRef, PostProcess
 
 OTHER_IMAGE = ImageRef(sha256="0" * 64, mime_type="image/png", size=1)
+SECOND_STEP = PostProcess(
+    model="deepseek-v4-flash", prompt="Sort it.", schema_json='{"type":"object"}', schema_is_struct=False
+)
 SOON = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
 
@@ -75,10 +78,35 @@ def test_another_client_shares_nothing() -> None:
         {"generation": Generation(media_resolution="LOW")},
         {"generation": Generation(thinking_level="LOW")},
         {"generation": Generation(service_tier="FLEX")},
+        {"post_process": SECOND_STEP},
     ],
 )
 def test_whatever_the_provider_sees_makes_another_call(changes: dict[str, Any]) -> None:
     assert key(**changes) != key()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model": "deepseek-v4-pro"}, {"prompt": "Sort them."}, {"schema_json": '{"type":"array"}'}]
+)
+def test_whatever_the_second_provider_sees_makes_another_call(changes: dict[str, Any]) -> None:
+    other = dataclasses.replace(SECOND_STEP, **changes)
+
+    assert key(post_process=other) != key(post_process=SECOND_STEP)
+
+
+def test_white_space_in_the_second_steps_schema_makes_no_other_request() -> None:
+    spaced = dataclasses.replace(SECOND_STEP, schema_json='{ "type": "object" }')
+
+    assert key(post_process=spaced) == key(post_process=SECOND_STEP)
+    one, other = (dataclasses.replace(SPEC, post_process=step) for step in (SECOND_STEP, spaced))
+    assert spec_json.sha256(one) == spec_json.sha256(other) != spec_json.sha256(SPEC)
+    assert spec_json.decode(spec_json.encode(other)) == other
+
+
+def test_a_job_whose_image_is_somewhere_else_is_identical_to_none() -> None:
+    elsewhere = ImageRef(sha256="", mime_type="", size=0, uri="https://example.com/a.png")
+
+    assert key(images=(IMAGE_REF, elsewhere)) is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import datetime
 
 import pytest
-from stores import CLIENT, LANE, back, change, claim, insert, lane, new_job, submit, success
+from stores import CLIENT, LANE, back, change, claim, failure, insert, lane, new_job, submit, success
 
 from policies.breaker import Breaker
 from policies.quota import Limits, Pace, Window
@@ -133,6 +133,17 @@ async def test_a_change_keeps_what_a_claim_and_a_success_wrote(store: Store, tim
     paused = await change(store, paused=True)
 
     assert paused == Lane(name=LANE, paused=True)
+
+
+async def test_a_failure_that_ends_its_job_does_not_end_the_failures_in_a_row(store: Store, time: StoreClock) -> None:
+    await submit(store, time)
+    await change(store, breaker=Breaker(failures=2), throttles=3)
+    [job] = await claim(store)
+
+    await store.finish([failure(job.attempt_id, time)])
+
+    after = await lane(store)
+    assert (after.breaker.failures, after.throttles) == (2, 3)
 
 
 async def test_lanes_tell_how_many_jobs_wait_and_run_in_them(store: Store, time: StoreClock) -> None:

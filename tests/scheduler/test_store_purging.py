@@ -27,12 +27,15 @@ from stores import (
 )
 
 from scheduler.errors import ImagesMissing
-from scheduler.jobs import AttemptOutcome, Job, JobState, NewImage
+from scheduler.jobs import AttemptOutcome, Job, JobState, NewImage, PostProcess
 from scheduler.ports import Store, StoreClock
-from scheduler.records import Accepted, JobQuery, Purged
+from scheduler.records import Accepted, AdvanceRecord, JobQuery, Purged, UsageQuery
 
 USER = "user"
 OTHER = "another"
+SECOND_STEP = PostProcess(
+    model="deepseek-v4-flash", prompt="Shorter.", schema_json='{"type": "object"}', schema_is_struct=False
+)
 
 
 async def succeed(store: Store, time: StoreClock, output: str = '{"a":1}') -> str:
@@ -95,6 +98,50 @@ async def test_content_goes_and_what_a_bill_needs_stays(store: Store, time: Stor
     assert told == Purged(jobs=3, results=1, images=1)
     assert [await see(store, job_id) for job_id in job_ids] == [purged(job) for job in before]
     assert await store.get_images(CLIENT, [IMAGE_REF.sha256]) == {}
+
+
+async def test_what_steps_gave_and_what_was_wrong_with_answers_goes(store: Store, time: StoreClock) -> None:
+    [job_id] = await insert(store, CLIENT, [new_job(time, post_process=SECOND_STEP)])
+    [first] = await claim(store)
+    wrong = back(first.attempt_id, time, cost_usd=0.25)
+    record_of_wrong = dataclasses.replace(
+        wrong.record, flaw="SCHEMA_MISMATCH", output_path="people[0].name", raw_answer="raw"
+    )
+    await store.give_back([dataclasses.replace(wrong, record=record_of_wrong)])
+    [again] = await claim(store)
+    given = record(again.attempt_id, time, AttemptOutcome.SUCCEEDED)
+    await store.advance([AdvanceRecord(record=given, output_json='{"name":"Ann"}')])
+    assert await store.step_outputs([job_id]) == {job_id: '{"name":"Ann"}'}
+    await store.cancel(CLIENT, [job_id])
+
+    await store.purge_user(CLIENT, USER)
+
+    assert await store.step_outputs([job_id]) == {}
+    attempts = (await see(store, job_id)).attempts
+    assert [(each.flaw, each.output_path, each.raw_answer) for each in attempts] == [
+        ("SCHEMA_MISMATCH", "", ""),
+        ("", "", ""),
+    ]
+    assert attempts[0].cost_usd == 0.25
+
+
+async def test_usage_keeps_its_sums_and_loses_its_labels(store: Store, time: StoreClock) -> None:
+    labels = [{"for": "them"}, {"for": "others"}, {}]
+    jobs = [new_job(time, labels=each) for each in labels]
+    await insert(store, CLIENT, [*jobs, new_job(time, user_id=OTHER, labels={"for": "them"})])
+    ended = [job.attempt_id for job in await claim(store)]
+    await store.finish([success(attempt, time, cost_usd=0.5) for attempt in ended])
+
+    await store.purge_user(CLIENT, USER)
+
+    today = time.now().date()
+    days = datetime.timedelta(days=2)
+    query = UsageQuery(from_day=today - days, to_day=today + days, group_by=("user", "label:for"))
+    rows = await store.usage(CLIENT, query, limit=10)
+    assert [(*row.group.values(), row.jobs, row.cost_usd) for row in rows] == [
+        (OTHER, "them", 1, 0.5),
+        (USER, "", 3, 1.5),
+    ]
 
 
 async def test_what_is_gone_is_not_removed_again(store: Store, time: StoreClock) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
-from store_machine import LONGEST_WAIT, RESULT_LIFETIME, StoreMachine
+from store_machine import LONGEST_WAIT, StoreMachine
+from store_moves import RESULT_LIFETIME
 from store_worlds import MemoryWorld, PostgresWorld, World
-from stores import CLIENT, LANE, connect, success
+from stores import CLIENT, LANE, SECOND_LANE, connect, used
 
 from scheduler.jobs import Job, JobState
 from scheduler.records import JobQuery, Slots
@@ -47,17 +48,35 @@ class CheckedStoreMachine(StoreMachine):
         }
 
     @invariant()
-    def the_best_waiting_job_is_the_head(self) -> None:
+    def the_best_waiting_job_of_each_lane_is_its_head(self) -> None:
         waiting = self.record.claimable(self.now())
-        limit = self.record.max_in_flight
-        is_full = limit is not None and len(self.record.running()) >= limit
+        best: dict[str, int] = {}
+        for job in map(self.record.jobs.__getitem__, waiting):
+            if not self.record.is_full(job.lane):
+                best.setdefault(job.lane, job.rank)
 
         heads = self.world.run(self.store.lane_heads(thorough=False)).heads
 
-        assert [(head.lane, head.rank) for head in heads] == [
-            (LANE, self.record.jobs[job_id].rank) for job_id in waiting[:1] if not is_full
-        ]
+        assert [(head.lane, head.rank) for head in heads] == list(best.items())
         assert self.world.run(self.store.count_waiting(1_000)) == len(waiting)
+
+    @invariant()
+    def what_was_used_is_counted_once(self) -> None:
+        jobs = self._jobs()
+        attempts = [attempt for job in jobs.values() for attempt in job.attempts]
+        accepted = [
+            attempt.cost_usd
+            for job_id, expected in self.record.jobs.items()
+            for attempt in jobs[job_id].attempts
+            if attempt.attempt in expected.accepted
+        ]
+        cost = sum(attempt.cost_usd for attempt in attempts)
+
+        row = self.world.run(used(self.store))[()]
+
+        assert row.jobs == sum(job.state.is_final for job in jobs.values())
+        assert (row.cost_usd, row.wasted_usd) == (cost, cost - sum(accepted))
+        assert row.unanswered_calls == sum(attempt.unanswered for attempt in attempts)
 
     def teardown(self) -> None:
         """Let every attempt be given back and succeed the next time: no accepted job may be left behind."""
@@ -68,8 +87,9 @@ class CheckedStoreMachine(StoreMachine):
             self.promote()
             self.expire()
             session = self.world.run(connect(self.store, "last"))
-            for attempt in self._claim([Slots("last", session, 1_000)], 3):
-                self._finish(success(attempt, self.time, output=str(attempt)), taken=True)
+            for lane in (LANE, SECOND_LANE):
+                for attempt in self._claim(lane, [Slots("last", session, 1_000)], 3):
+                    self.succeed(attempt)
 
             assert all(job.state.is_final for job in self._jobs().values())
             self.world.check(0, set())
@@ -82,7 +102,7 @@ class CheckedStoreMachine(StoreMachine):
 
 def _without_late_costs(job: Job) -> Job:
     result = dataclasses.replace(job.result, cost_usd=0.0) if job.result else None
-    return dataclasses.replace(job, attempts=(), result=result)
+    return dataclasses.replace(job, attempts=(), result=result, cost_usd=0.0)
 
 
 def on(world: Callable[[], World]) -> type[CheckedStoreMachine]:

@@ -9,12 +9,12 @@ from stores import CLIENT, LANE
 
 from devkit.virtual_time import in_virtual_time
 from policies.quota import Limits
+from scheduler.drafts import ImageDraft
 from scheduler.errors import InvalidRequest, NotAccepting, RequestIdReused, Stopping, StoreUnavailable
 from scheduler.fleet import Assignment
 from scheduler.jobs import CachePolicy, Generation, Job, JobState
 from scheduler.records import JobQuery
 from scheduler.submit import Submission
-from scheduler.validation import ImageDraft
 
 SHA256 = hashlib.sha256(PNG).hexdigest()
 

@@ -14,9 +14,9 @@ from scheduler.fleet import (
     Uplink,
 )
 from scheduler.jobs import JobError, Stage, Usage
+from scheduler.outcomes import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from scheduler.records import AttemptId, ExecutorInfo
 from scheduler.rpc import work_mapping
-from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import job_pb2
 
@@ -143,6 +143,10 @@ def test_an_outcome_carries_what_was_used_and_how_long_it_took() -> None:
         ],
         paid=True,
         traceparent="trace",
+        step=2,
+        steps=3,
+        service_tier="FLEX",
+        unanswered=True,
     )
 
     assert outcome(message) == Outcome(
@@ -153,7 +157,18 @@ def test_an_outcome_carries_what_was_used_and_how_long_it_took() -> None:
         stage_seconds={Stage.GEMINI_ANALYZING: 1.5},
         paid=True,
         traceparent="trace",
+        step=2,
+        steps=3,
+        service_tier="FLEX",
+        unanswered=True,
     )
+
+
+@pytest.mark.parametrize("told", [{}, {"step": -3, "steps": -1}])
+def test_an_executor_that_knows_no_steps_means_the_only_one(told: dict[str, int]) -> None:
+    found = outcome(pb.Outcome(released=pb.Released(), **told))  # type: ignore[arg-type]
+
+    assert (found.step, found.steps) == (1, 1)
 
 
 @pytest.mark.parametrize("stage", [0, 99])
@@ -194,6 +209,24 @@ def test_an_outcome_without_usage_does_not_say_that_nothing_was_used() -> None:
             ),
             Failed(JobError(kind="PROVIDER_ERROR", message="503", retryable=True), "<html>", seconds(7)),
         ),
+        (
+            pb.Outcome(
+                failed=pb.Failed(
+                    error=job_pb2.JobError(kind="INVALID_OUTPUT", message="m", retryable=True),
+                    flaw="SCHEMA_MISMATCH",
+                    output_path="items[0].total",
+                    image_sha256="0a" * 32,
+                    schema_suspected=True,
+                )
+            ),
+            Failed(
+                JobError(kind="INVALID_OUTPUT", message="m", retryable=True),
+                flaw="SCHEMA_MISMATCH",
+                output_path="items[0].total",
+                image_sha256="0a" * 32,
+                schema_suspected=True,
+            ),
+        ),
         (pb.Outcome(failed=pb.Failed()), Failed(JobError(kind="UNKNOWN", message="", retryable=False))),
         (
             pb.Outcome(throttled=pb.Throttled(message="slow", lane_stop="billing")),
@@ -210,6 +243,58 @@ def test_a_character_that_the_database_cannot_store_is_replaced() -> None:
     told = outcome(pb.Outcome(failed=pb.Failed(error=job_pb2.JobError(kind="K", message="a\x00b"), raw_answer="\x00")))
 
     assert told.verdict == Failed(JobError(kind="K", message="a\ufffdb", retryable=False), "\ufffd")
+
+
+def test_what_an_executor_tells_is_kept_within_bounds() -> None:
+    endless = "x" * 1_000_000
+    failed = pb.Failed(
+        error=job_pb2.JobError(kind=endless, message=endless),
+        raw_answer=endless,
+        flaw=endless,
+        output_path=endless,
+        image_sha256=endless,
+    )
+
+    told = outcome(pb.Outcome(failed=failed, model_version=endless, service_tier=endless))
+
+    assert isinstance(told.verdict, Failed)
+    assert len(told.verdict.raw_answer) == 64 * 1024
+    assert len(told.verdict.error.message) == 4_096
+    assert (len(told.verdict.error.kind), len(told.verdict.flaw), len(told.verdict.output_path)) == (128, 128, 1_024)
+    assert told.verdict.image_sha256 == ""
+    assert (len(told.model_version), len(told.service_tier)) == (128, 128)
+
+
+def test_words_of_whatever_verdict_are_kept_within_bounds() -> None:
+    endless = "x" * 1_000_000
+
+    throttled = outcome(pb.Outcome(throttled=pb.Throttled(message=endless, lane_stop=endless))).verdict
+    released = outcome(pb.Outcome(released=pb.Released(message=endless))).verdict
+
+    assert throttled == Throttled("x" * 4_096, None, "x" * 4_096)
+    assert released == Released("x" * 4_096)
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**31, 2**63 - 1])
+def test_tokens_that_no_call_can_have_used_count_as_nothing(tokens: int) -> None:
+    told = outcome(pb.Outcome(released=pb.Released(), usage=job_pb2.Usage(input_tokens=tokens, output_tokens=7)))
+
+    assert told.usage == Usage(output_tokens=7)
+
+
+@pytest.mark.parametrize("told", [-5, 2**62])
+def test_a_stage_takes_no_time_that_clients_could_not_be_told(told: int) -> None:
+    spent = job_pb2.StageDuration(stage=job_pb2.JOB_STAGE_VALIDATING, duration=duration_pb2.Duration(seconds=told))
+
+    [found] = outcome(pb.Outcome(released=pb.Released(), stage_durations=[spent])).stage_seconds.values()
+
+    assert 0 <= found <= 30 * 86_400
+
+
+def test_a_step_that_no_job_has_stays_one_and_fits_into_the_database() -> None:
+    found = outcome(pb.Outcome(released=pb.Released(), step=2**31 - 1, steps=2**31 - 1))
+
+    assert (found.step, found.steps) == (2**15 - 1, 2**15 - 1)
 
 
 @given(whole=st.integers(-(2**40), 2**40), nanos=st.integers(-(2**31), 2**31 - 1))

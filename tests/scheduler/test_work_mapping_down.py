@@ -17,7 +17,7 @@ from scheduler.fleet import (
     Withdraw,
 )
 from scheduler.image_cache import INLINE_BYTES
-from scheduler.jobs import Generation, JobSpec
+from scheduler.jobs import Generation, ImageRef, JobSpec
 from scheduler.records import AttemptId, ClaimedJob
 from scheduler.rpc import work_mapping
 from visionjobs.v1 import executor_service_pb2 as pb
@@ -32,8 +32,15 @@ def seconds(value: float) -> datetime.timedelta:
     return datetime.timedelta(seconds=value)
 
 
-def assignment(number: int = 0, *, images: dict[str, bytes] | None = None, **changes: object) -> Assignment:
-    spec: JobSpec = dataclasses.replace(SPEC, **changes)  # type: ignore[arg-type]
+def assignment(
+    number: int = 0,
+    *,
+    images: dict[str, bytes] | None = None,
+    images_of_spec: tuple[ImageRef, ...] = (IMAGE_REF,),
+    input_json: str = "",
+    **changes: object,
+) -> Assignment:
+    spec: JobSpec = dataclasses.replace(SPEC, images=images_of_spec, **changes)  # type: ignore[arg-type]
     return Assignment(
         job=ClaimedJob(
             attempt_id=AttemptId(f"01990000-0000-7000-8000-{number:012}", 2),
@@ -51,6 +58,8 @@ def assignment(number: int = 0, *, images: dict[str, bytes] | None = None, **cha
             queued_time=EPOCH,
             start_time=EPOCH,
         ),
+        spec=spec,
+        input_json=input_json,
         images=images or {},
         traceparent="trace",
         start_within=seconds(-1),
@@ -93,6 +102,32 @@ def test_an_executor_gets_what_the_provider_needs_and_no_more() -> None:
     assert [image.sha256 for image in spec.images] == [IMAGE_REF.sha256]
 
 
+def test_a_second_step_carries_what_the_first_gave_and_its_own_words() -> None:
+    first = assignment()
+    item = dataclasses.replace(
+        first,
+        job=dataclasses.replace(first.job, step=2, lane="deepseek/deepseek-v4-flash"),
+        spec=dataclasses.replace(SPEC, images=(), prompt="Sort it.", timeout=seconds(77)),
+        steps=2,
+        input_json='{"items":[]}',
+    )
+
+    [message] = work_mapping.downlinks([item])
+
+    [sent] = message.assignments
+    assert (sent.step, sent.steps, sent.lane) == (2, 2, "deepseek/deepseek-v4-flash")
+    assert (sent.input_json, sent.spec.prompt, list(sent.spec.images)) == ('{"items":[]}', "Sort it.", [])
+    assert sent.timeout.seconds == 77
+
+
+def test_an_image_that_its_executor_fetches_goes_out_with_its_whole_address() -> None:
+    image = ImageRef(sha256="", mime_type="", size=0, uri="https://example.com/a.png?signature=s")
+
+    [message] = work_mapping.downlinks([assignment(images_of_spec=(image,))])
+
+    assert [each.uri for each in message.assignments[0].spec.images] == [image.uri]
+
+
 def many_acks() -> list[Downlink]:
     return [OutcomeAck(AttemptId(f"01990000-0000-7000-8000-{number:012}", 1)) for number in range(40_000)]
 
@@ -105,7 +140,11 @@ def long_texts() -> list[Downlink]:
     return [assignment(number, prompt="😀" * 65_000) for number in range(9)]
 
 
-@pytest.mark.parametrize("make", [many_acks, many_assignments, long_texts])
+def long_inputs() -> list[Downlink]:
+    return [assignment(number, input_json="😀" * 65_000) for number in range(9)]
+
+
+@pytest.mark.parametrize("make", [many_acks, many_assignments, long_texts, long_inputs])
 def test_messages_stay_under_a_mebibyte_and_carry_everything_once(make: Callable[[], list[Downlink]]) -> None:
     items = make()
 

@@ -1,7 +1,7 @@
 """Does finished jobs again: a new job each, that names the one it repeats."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scheduler.callers import UNLIMITED, SubmissionLimits
 from scheduler.cancel import pages_of_ids
@@ -49,11 +49,11 @@ class Again:
             raise JobIsNotFinal(job.job_id, job.state)
         if job.purged:
             raise JobPurged(job.job_id)
-        if not await self._with_images(client_id, [job]):
+        steps = await self._first_steps([job])
+        if not await self._with_images(client_id, [job], steps):
             raise ImagesGone(job.job_id)
-        [again] = await self._submit.again(
-            client_id, [_repetition(job, request_id)], traceparent=traceparent, limits=limits
-        )
+        repetition = _repetition(job, request_id, steps[job.job_id])
+        [again] = await self._submit.again(client_id, [repetition], traceparent=traceparent, limits=limits)
         return again
 
     async def jobs(
@@ -75,18 +75,19 @@ class Again:
         if not states:
             return count
         async for ids in pages_of_ids(self._read, client_id, query, states):
-            found = (await self._read.find(client_id, ids)).values()
-            repeatable = await self._with_images(client_id, [job for job in found if not job.purged])
+            found = [job for job in (await self._read.find(client_id, ids)).values() if not job.purged]
+            steps = await self._first_steps(found)
+            repeatable = await self._with_images(client_id, found, steps)
             if dry_run:
                 count += len(repeatable)
                 continue
-            for repetitions in await self._portions(client_id, repeatable, limits):
+            for repetitions in await self._portions(client_id, repeatable, steps, limits):
                 made = await self._submit.again(client_id, repetitions, traceparent=traceparent, limits=limits)
                 count += sum(1 for _, job in made if job is not None)
         return count
 
     async def _portions(
-        self, client_id: str, jobs: Sequence[Job], limits: SubmissionLimits
+        self, client_id: str, jobs: Sequence[Job], steps: Mapping[str, int], limits: SubmissionLimits
     ) -> Sequence[Sequence[Repetition]]:
         """Return the repetitions of jobs that were not done again today, in portions that a queue of the limit can take.
 
@@ -94,21 +95,40 @@ class Again:
         """
         repetitions = {f"retry-jobs/{job.job_id}": job for job in jobs}
         known = await self._store.known_requests(client_id, list(repetitions))
-        new = [_repetition(job, request_id) for request_id, job in repetitions.items() if request_id not in known]
+        new = [
+            _repetition(job, request_id, steps[job.job_id])
+            for request_id, job in repetitions.items()
+            if request_id not in known
+        ]
         size = limits.max_queued or len(new) or 1
         return [new[start : start + size] for start in range(0, len(new), size)]
 
-    async def _with_images(self, client_id: str, jobs: Sequence[Job]) -> list[Job]:
+    async def _first_steps(self, jobs: Sequence[Job]) -> Mapping[str, int]:
+        """Return where each job begins again: what its first step gave is paid for, unless a whole success is repeated.
+
+        Of a job that only followed another one to its end nothing is kept.
+        """
+        later = {job.job_id: job.step for job in jobs if job.step > 1 and job.state is not JobState.SUCCEEDED}
+        past = await self._store.past_first_step(later) if later else ()
+        return {job.job_id: later[job.job_id] if job.job_id in past else 1 for job in jobs}
+
+    async def _with_images(self, client_id: str, jobs: Sequence[Job], steps: Mapping[str, int]) -> list[Job]:
         """Return those jobs whose images are kept; they are kept for longer by that."""
-        hashes = {image.sha256 for job in jobs for image in job.spec.images}
-        kept = await self._store.find_images(client_id, hashes)
-        return [job for job in jobs if all(image.sha256 in kept for image in job.spec.images)]
+        needed = {job.job_id: _needed_images(job, steps[job.job_id]) for job in jobs}
+        hashes = {sha256 for each in needed.values() for sha256 in each}
+        kept = await self._store.find_images(client_id, hashes) if hashes else {}
+        return [job for job in jobs if all(sha256 in kept for sha256 in needed[job.job_id])]
 
 
-def _repetition(job: Job, request_id: str) -> Repetition:
+def _needed_images(job: Job, step: int) -> set[str]:
+    """Return what must be stored: the second step needs no images, and executors fetch those with a uri."""
+    return {image.sha256 for image in job.spec.images if image.sha256} if step == 1 else set()
+
+
+def _repetition(job: Job, request_id: str, step: int) -> Repetition:
     """Return the job as it is submitted again: its times are over, and who repeats a success wants another one."""
     cache = job.spec.cache
     if job.state is JobState.SUCCEEDED and cache is CachePolicy.USE:
         cache = CachePolicy.REFRESH
     spec = dataclasses.replace(job.spec, schedule_time=None, expire_time=None, cache=cache)
-    return Repetition(spec=spec, request_id=request_id, retried_from=job.job_id)
+    return Repetition(spec=spec, request_id=request_id, retried_from=job.job_id, step=step)

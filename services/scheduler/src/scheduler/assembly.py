@@ -7,39 +7,32 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from policies.breaker import BreakerRules
 from runtime import tracing
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.slow_readers import SlowReaders
 from scheduler.admission import Admission
 from scheduler.again import Again
-from scheduler.board import Board
 from scheduler.callers import SubmissionLimits
 from scheduler.cancel import Cancel
-from scheduler.complete import Completer
-from scheduler.dispatch import Dispatcher
-from scheduler.fleet import Fleet
+from scheduler.collection import Collection
 from scheduler.forgetting import Forgetting
-from scheduler.health import LaneHealth
 from scheduler.http.app import application
-from scheduler.image_cache import ImageCache
 from scheduler.image_header import ImageLimits
 from scheduler.images import AssignedImages
 from scheduler.job_ids import JobIds
 from scheduler.keyring import Keyring
 from scheduler.keys import Keys
-from scheduler.lanes import Lane
 from scheduler.links import Links
 from scheduler.open_calls import OpenCalls
 from scheduler.operate import Operate
-from scheduler.permits import Permits
 from scheduler.ports import Store
 from scheduler.purge import Purge
+from scheduler.queue_assembly import Queue
 from scheduler.read import Read
 from scheduler.read_audit import ReadAudit
 from scheduler.recent import RecentJobs
-from scheduler.rescue import Rescue, maintain
+from scheduler.rescue import maintain
 from scheduler.rpc.admin_service import AdminServicer
 from scheduler.rpc.audit import Audit
 from scheduler.rpc.executor_service import ExecutorServicer
@@ -47,12 +40,10 @@ from scheduler.rpc.gate import Gate
 from scheduler.rpc.vision_job_service import VisionJobServicer
 from scheduler.settings import SchedulerSettings
 from scheduler.signals import Signals
-from scheduler.stages import StageWriter
-from scheduler.stops import Stops
 from scheduler.submit import Submit
+from scheduler.usage import GetUsage
 from scheduler.validation import Defaults
-from scheduler.watch import Watch, WatchHub
-from scheduler.work import LivenessSettings, Work
+from scheduler.watch import Watch
 
 _FLUSH_SECONDS = 10.0
 
@@ -79,92 +70,28 @@ class Scheduler:
         spans: tracing.Tracing,
         on_health: Callable[[bool], Awaitable[None]],
         denied: Callable[[str], None],
+        rerouted: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._hub = hub = WatchHub()
-        self._fleet = fleet = Fleet()
-        self._board = board = Board(store=store, time=store.time, seen_within=settings.lost_after)
-        self._permits = permits = Permits(store=store, time=store.time, clock=clock, board=board)
-        self._stops = stops = Stops(store=store, fleet=fleet, permits=permits, signals=signals, clock=clock)
-        self._stages = stages = StageWriter(store=store, clock=clock)
-        images = ImageCache()
-        self._dispatcher = dispatcher = Dispatcher(
+        self._queue = queue = Queue(
+            settings,
             store=store,
-            time=store.time,
-            clock=clock,
-            fleet=fleet,
-            images=images,
-            hub=hub,
             signals=signals,
-            tracing=spans,
-            lose=lambda attempts: self._completer.take_back(attempts, "Its stream broke before it was sent."),
-            aging=settings.aging,
-        )
-
-        def wake_everybody() -> None:
-            dispatcher.wake()
-            permits.wake()
-            signals.announce()
-
-        def wake_at(lane: Lane) -> None:
-            closure = lane.closure(store.time.now())
-            if closure is None:
-                dispatcher.wake()
-            elif closure[1] is not None:
-                dispatcher.expect_due(closure[1])
-
-        health = LaneHealth(
-            store=store,
-            time=store.time,
-            randomness=randomness,
-            board=board,
-            permits=permits,
-            signals=signals,
-            rules=BreakerRules(failures=settings.breaker_failures, open_for=settings.breaker_open),
-            wake_at=wake_at,
-        )
-        self._completer = completer = Completer(
-            store=store,
-            time=store.time,
             clock=clock,
             randomness=randomness,
-            health=health,
-            stops=stops,
-            hub=hub,
-            stages=stages,
-            tracing=spans,
-            wake=wake_everybody,
-            expect_due=dispatcher.expect_due,
-        )
-        self._work = work = Work(
-            store=store,
-            time=store.time,
-            clock=clock,
-            fleet=fleet,
-            board=board,
-            dispatcher=dispatcher,
-            completer=completer,
-            permits=permits,
-            stages=stages,
-            hub=hub,
-            liveness=LivenessSettings(heartbeat_interval=settings.heartbeat_interval, lost_after=settings.lost_after),
-        )
-        board.listen(work.withdraw_uncalled)
-        self._rescue = Rescue(
-            store=store,
-            completer=completer,
-            board=board,
-            withdraw_unaccepted=work.withdraw_unaccepted,
-            clock=clock,
-            lost_after=settings.lost_after,
+            spans=spans,
             on_health=on_health,
+            rerouted=rerouted,
         )
         defaults = Defaults(
             models=settings.models,
             model=settings.models[0],
+            deepseek_models=settings.deepseek_models,
             timeout=settings.timeout,
+            flex_timeout=settings.flex_timeout,
+            low_priority_tier=settings.low_priority_tier,
             max_retries=settings.max_retries,
             image_limits=ImageLimits(),
         )
@@ -172,12 +99,13 @@ class Scheduler:
             store=store,
             time=store.time,
             ids=JobIds(randomness=randomness),
-            images=images,
+            images=queue.images,
             defaults=defaults,
-            board=board,
+            board=queue.board,
+            refusals=queue.refusals,
             signals=signals,
-            wake=dispatcher.wake,
-            expect_due=dispatcher.expect_due,
+            wake=queue.dispatcher.wake,
+            expect_due=queue.dispatcher.expect_due,
         )
         self._keyring = keyring = Keyring(
             store=store,
@@ -191,7 +119,7 @@ class Scheduler:
         self._admission = Admission(
             clock=clock,
             randomness=randomness,
-            outcomes_share=lambda: completer.fill,
+            outcomes_share=lambda: queue.completer.fill,
             max_submissions=settings.max_submissions,
         )
         self._slow_readers = SlowReaders(seconds=settings.slow_peer_seconds, clock=clock)
@@ -207,27 +135,32 @@ class Scheduler:
         self._denied = denied
         recent = RecentJobs(clock=clock)
         self._forgetting = forgetting = Forgetting(
-            store=store, recent=recent, images=images, signals=signals, clock=clock
+            store=store, recent=recent, images=queue.images, signals=signals, clock=clock
         )
-        self._read = read = Read(store=store, time=store.time, board=board, recent=recent)
-        cancel = Cancel(store=store, read=read, stops=stops, hub=hub, wake=wake_everybody)
+        self._read = read = Read(store=store, time=store.time, board=queue.board, recent=recent)
+        cancel = Cancel(store=store, read=read, stops=queue.stops, hub=queue.hub, wake=queue.wake_everybody)
         self._links = links = Links(store=store, jobs=read, time=store.time, public_url=settings.public_url)
         self.jobs = VisionJobServicer(
             submit=submit,
             read=read,
-            watch=Watch(hub=hub, lookup=read),
+            watch=Watch(hub=queue.hub, lookup=read),
             cancel=cancel,
             again=Again(store=store, read=read, submit=submit),
             links=links,
+            usage=GetUsage(store),
             tracing=spans,
             max_image_bytes=defaults.image_limits.max_bytes,
         )
-        self.executors = ExecutorServicer(work=work, images=AssignedImages(executors=store, images=store))
+        self._collection = collection = Collection(store=store, clock=clock)
+        self.executors = ExecutorServicer(work=queue.work, images=AssignedImages(executors=store, images=store))
         self.operators = AdminServicer(
-            operate=Operate(store=store, time=store.time, board=board, signals=signals, wake=wake_everybody),
+            operate=Operate(
+                store=store, time=store.time, board=queue.board, signals=signals, wake=queue.wake_everybody
+            ),
             keys=Keys(store=store, time=store.time, randomness=randomness, keyring=keyring, signals=signals),
             audit=ReadAudit(store),
-            purge=Purge(store=store, cancel=cancel, forgetting=forgetting),
+            purge=Purge(store=store, cancel=cancel, forgetting=forgetting, on_images_removed=collection.wake),
+            alerts=queue.alerts,
             time=store.time,
         )
         self._letting_go = asyncio.Event()
@@ -249,22 +182,21 @@ class Scheduler:
 
     async def prepare(self) -> None:
         """Know the lanes, and make those that are missing, before anybody asks. Raises StoreUnavailable."""
-        await self._store.add_lanes([f"gemini/{model}" for model in self._settings.models])
-        await self._board.refresh()
+        gemini = [f"gemini/{model}" for model in self._settings.models]
+        deepseek = [f"deepseek/{model}" for model in self._settings.deepseek_models]
+        await self._store.add_lanes([*gemini, *deepseek])
+        await self._queue.prepare()
         await self._keyring.refresh()
 
     async def run(self) -> None:
         """Work until cancelled; after `let_go` only outcomes are still stored."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._completer.run())
+            tasks.create_task(self._queue.completer.run())
             loops = [
-                tasks.create_task(self._dispatcher.run()),
-                tasks.create_task(self._permits.run()),
-                tasks.create_task(self._stages.run()),
-                tasks.create_task(self._stops.run()),
+                *(tasks.create_task(loop()) for loop in self._queue.loops),
                 tasks.create_task(self._forgetting.run()),
-                tasks.create_task(self._rescue.run()),
                 tasks.create_task(self._keyring.run()),
+                tasks.create_task(self._collection.run()),
                 tasks.create_task(self.gate.run()),
                 tasks.create_task(self._admission.run()),
                 tasks.create_task(self._slow_readers.run()),
@@ -276,22 +208,18 @@ class Scheduler:
 
     def look(self) -> None:
         """Another scheduler said that there is something to look at."""
-        self._dispatcher.wake()
-        self._permits.wake()
-        self._stops.wake()
+        self._queue.look()
         self._forgetting.wake()
-        self._rescue.wake()
         self._keyring.wake()
 
     def let_go(self) -> None:
         """Refuse what is new, and send watchers and executors to another scheduler."""
         self._submit.stop()
         self._letting_go.set()
-        self._hub.close()
-        self._fleet.close_all("The scheduler is stopping; dial another one.")
+        self._queue.let_go()
 
     async def flush(self) -> None:
         """Store the outcomes that came in, if that is possible in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._completer.flush()
+                await self._queue.completer.flush()

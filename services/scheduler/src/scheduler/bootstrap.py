@@ -19,7 +19,9 @@ from scheduler.assembly import Scheduler
 from scheduler.doors import check_doors, server_tls
 from scheduler.http import server as http_server
 from scheduler.metrics import Counters
+from scheduler.object_images.objects import ObjectImages
 from scheduler.postgres.database import PoolSettings
+from scheduler.postgres.images import ImageKeeping
 from scheduler.postgres.notifications import Notifications
 from scheduler.postgres.store import open_store
 from scheduler.rpc.errors import translate
@@ -56,6 +58,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     Raises:
         StoreUnavailable: The database does not answer at start.
         WrongRevision: The database has another revision.
+        ImageStoreUnusable: Images cannot be kept where they should be.
         OSError: An address cannot be bound.
         UnusableFile: A certificate, a key or an authority cannot be used.
     """
@@ -87,7 +90,15 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[Addresses]:
     )
     url = settings.database_url.get_secret_value()
     try:
-        async with open_store(url, clock=clock, pool=pool, result_lifetime=settings.result_lifetime) as store:
+        async with open_store(
+            url,
+            clock=clock,
+            pool=pool,
+            result_lifetime=settings.result_lifetime,
+            images=ImageKeeping(
+                lifetime=settings.image_lifetime, objects=ObjectImages(settings.image_store, randomness=randomness)
+            ),
+        ) as store:
             signals = Notifications(
                 url=url,
                 password=settings.database_password,
@@ -96,6 +107,7 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[Addresses]:
                 clock=clock,
             )
             server = _Server(settings, tls)
+            counters = Counters(meters.meter)
             scheduler = Scheduler(
                 settings,
                 store=store,
@@ -104,7 +116,8 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[Addresses]:
                 randomness=randomness,
                 spans=spans,
                 on_health=server.set_healthy,
-                denied=Counters(meters.meter).denied,
+                denied=counters.denied,
+                rerouted=counters.rerouted,
             )
             await scheduler.prepare()
             check_doors(

@@ -12,7 +12,7 @@ from runtime import logs, running, settings
 from runtime.health_check import is_serving
 from runtime.reloading import UnusableFile
 from scheduler.doors import DoorsOpen, server_tls
-from scheduler.errors import InvalidRequest, StoreUnavailable, WrongRevision
+from scheduler.errors import ImageStoreUnusable, InvalidRequest, StoreUnavailable, WrongRevision
 from scheduler.settings import SchedulerSettings
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def serve(context: typer.Context) -> None:
     logs.configure(level=loaded.log_level)
     try:
         running.run(lambda stop: bootstrap.serve(loaded, stop))
-    except (StoreUnavailable, WrongRevision, DoorsOpen, UnusableFile, OSError) as error:
+    except (StoreUnavailable, WrongRevision, ImageStoreUnusable, DoorsOpen, UnusableFile, OSError) as error:
         _exit(str(error))
 
 

@@ -8,29 +8,21 @@ the batch is tried again until it is stored; an outcome that is told again meanw
 import asyncio
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runtime import logs
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tracing import Tracing
 from scheduler.errors import StoreUnavailable
+from scheduler.findings import Findings
 from scheduler.health import LaneHealth
+from scheduler.outcomes import Outcome, Succeeded, record_of
 from scheduler.ports import OutcomeStore, StoreClock
-from scheduler.records import AttemptId, Ended, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
-from scheduler.settlement import (
-    Outcome,
-    Succeeded,
-    overdue,
-    record_of,
-    settle,
-    settle_lost,
-    settle_success,
-    settle_withdrawn,
-)
-from scheduler.stages import StageWriter
+from scheduler.records import AttemptId, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
+from scheduler.settlement import overdue, settle, settle_lost, settle_success, settle_withdrawn
 from scheduler.stops import Stops
-from scheduler.watch import WatchHub
+from scheduler.writing import OutcomeWriter, Settled
 
 MAX_BATCH = 500
 MAX_BUFFERED = 10_000
@@ -60,24 +52,22 @@ class Completer:
         clock: Clock,
         randomness: Randomness,
         health: LaneHealth,
+        writer: OutcomeWriter,
+        findings: Findings,
         stops: Stops,
-        hub: WatchHub,
-        stages: StageWriter,
         tracing: Tracing,
-        wake: Callable[[], None],
-        expect_due: Callable[[datetime.datetime], None],
+        paid_cap: int = 0,
     ) -> None:
         self._store = store
         self._time = time
         self._clock = clock
         self._randomness = randomness
         self._health = health
+        self._writer = writer
+        self._findings = findings
         self._stops = stops
-        self._hub = hub
-        self._stages = stages
         self._tracing = tracing
-        self._wake = wake
-        self._expect_due = expect_due
+        self._paid_cap = paid_cap
         # Not begun yet, by attempt; written by `add`, emptied by `run`.
         self._gathered: dict[AttemptId, _Entry] = {}
         self._being_stored: dict[AttemptId, _Entry] = {}
@@ -90,8 +80,8 @@ class Completer:
         """How full the buffer is, from 0 to 1."""
         return len(self._gathered) / MAX_BUFFERED
 
-    async def add(self, outcomes: Collection[Outcome], acknowledge: Acknowledge) -> None:
-        """Take outcomes; returns when all are in the buffer, and calls `acknowledge` after they are stored.
+    async def add(self, outcomes: Collection[Outcome], acknowledge: Acknowledge | None) -> None:
+        """Take outcomes; returns when all are in the buffer, and calls `acknowledge`, if given, after they are stored.
 
         One that is superseded, or was stored before, is acknowledged too: nobody needs it any more.
         """
@@ -103,7 +93,7 @@ class Completer:
                     self._changed.notify_all()
                     await self._changed.wait_for(lambda: len(self._gathered) < MAX_BUFFERED)
                     entry = self._gathered.setdefault(outcome.attempt_id, _Entry(outcome))
-                if acknowledge not in entry.acknowledge:
+                if acknowledge is not None and acknowledge not in entry.acknowledge:
                     entry.acknowledge.append(acknowledge)
             self._changed.notify_all()
 
@@ -136,7 +126,10 @@ class Completer:
             StoreUnavailable: Some may be given back, the others can be lost again.
         """
         now = self._time.now()
-        settled = [settle_lost(attempt, job, reason, died=died, now=now) for attempt, job in attempts.items()]
+        settled = [
+            settle_lost(attempt, job, reason, died=died, paid_cap=self._paid_cap, now=now)
+            for attempt, job in attempts.items()
+        ]
         for attempt in await self._return(settled):
             _log.warning("attempt_lost", job_id=attempt.job_id, attempt=attempt.attempt, reason=reason)
 
@@ -144,22 +137,28 @@ class Completer:
         """End attempts whose executors should have done so long ago, and tell them to stop."""
         for attempt in attempts:
             _log.warning("attempt_overdue", job_id=attempt.job_id, attempt=attempt.attempt)
-        await self.add([overdue(attempt) for attempt in attempts], _tell_nobody)
+        await self.add([overdue(attempt, job) for attempt, job in attempts.items()], None)
         await self._stops.stop(
             [RunningAttempt(attempt, job.executor_id, job.session) for attempt, job in attempts.items()]
         )
 
-    async def take_back(self, attempts: Mapping[AttemptId, RunningJob], reason: str) -> None:
-        """Let the jobs of attempts wait again whose executor gave them back before their call. Raises as `lose`."""
+    async def take_back(
+        self, attempts: Mapping[AttemptId, RunningJob], reason: str, *, after: datetime.timedelta | None = None
+    ) -> None:
+        """Let the jobs of attempts wait again that never came to their call, at once or after a while. Raises as `lose`."""
         now = self._time.now()
-        await self._return([settle_withdrawn(attempt, job, reason, now=now) for attempt, job in attempts.items()])
+        await self._return(
+            [
+                settle_withdrawn(attempt, job, reason, after=after, paid_cap=self._paid_cap, now=now)
+                for attempt, job in attempts.items()
+            ]
+        )
 
     async def _return(self, settled: Sequence[FinalRecord | ReturnRecord]) -> list[AttemptId]:
         """Write what is no executor's outcome; return the attempts that are over by it."""
         over: list[AttemptId] = []
         for start in range(0, len(settled), MAX_BATCH):
-            ended, returned = await self._write(settled[start : start + MAX_BATCH])
-            over += [*ended.attempts, *returned]
+            over += await self._writer.write(settled[start : start + MAX_BATCH])
         return over
 
     def _next_batch(self) -> dict[AttemptId, _Entry]:
@@ -200,20 +199,32 @@ class Completer:
         await self._store_all(entries[middle:])
 
     async def _store_batch(self, entries: Sequence[_Entry]) -> None:
-        outcomes = [entry.outcome for entry in entries]
+        outcomes = await self._located([entry.outcome for entry in entries])
         settled = await self._settle(outcomes)
-        ended, returned = await self._write(settled)
-        await self._note_late([each for each in outcomes if each.attempt_id not in {*ended.attempts, *returned}])
-        for back in settled:
-            if isinstance(back, ReturnRecord) and back.due_time is not None:
-                self._expect_due(back.due_time)
+        over = await self._writer.write(settled)
+        await self._note_late([each for each in outcomes if each.attempt_id not in over])
         self._acknowledge(entries)
+        # What counted alone: one that is told again must not be noted again.
+        self._findings.add([each for each in outcomes if each.attempt_id in over])
         if self._tracing.recording:
             now = self._time.now()
             for outcome in outcomes:
                 self._tracing.record("complete", outcome.traceparent, start=now, end=self._time.now())
 
-    async def _settle(self, outcomes: Sequence[Outcome]) -> list[FinalRecord | ReturnRecord]:
+    async def _located(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Return the outcomes with the lane of each: only those that come late, or from elsewhere, lack it."""
+        nowhere = {outcome.attempt_id.job_id for outcome in outcomes if not outcome.lane}
+        if not nowhere:
+            return outcomes
+        specs = await self._store.specs_of(nowhere)
+        return [
+            replace(outcome, lane=specs[outcome.attempt_id.job_id][1].lane_of(outcome.step))
+            if not outcome.lane and outcome.attempt_id.job_id in specs
+            else outcome
+            for outcome in outcomes
+        ]
+
+    async def _settle(self, outcomes: Sequence[Outcome]) -> list[Settled]:
         """Decide what the outcomes make of their jobs, after their lanes know of them."""
         telling = [
             outcome.attempt_id
@@ -223,7 +234,7 @@ class Completer:
         running = await self._store.find_running(telling) if telling else {}
         await self._health.note(outcomes, running, self._heard)
         now = self._time.now()
-        settled: list[FinalRecord | ReturnRecord] = []
+        settled: list[Settled] = []
         for outcome in outcomes:
             job = running.get(outcome.attempt_id)
             if isinstance(outcome.verdict, Succeeded):
@@ -235,34 +246,12 @@ class Completer:
                         outcome.verdict,
                         job,
                         breaker_closed=self._heard.get(outcome.attempt_id, True),
+                        paid_cap=self._paid_cap,
                         now=now,
                         draw=self._randomness.draw(),
                     )
                 )
         return settled
-
-    async def _write(self, settled: Sequence[FinalRecord | ReturnRecord]) -> tuple[Ended, Collection[AttemptId]]:
-        """Store ends and returns, and tell everybody here."""
-        finals = [each for each in settled if isinstance(each, FinalRecord)]
-        returns = [each for each in settled if isinstance(each, ReturnRecord)]
-        ended = await self._store.finish(finals) if finals else Ended()
-        # Before the second write, which may fail: nobody could tell it afterwards.
-        self._announce(ended.attempts, ended.changed)
-        if ended.to_stop:
-            await self._stops.stop(ended.to_stop)
-        returned = await self._store.give_back(returns) if returns else ()
-        self._announce(returned, [attempt.job_id for attempt in returned])
-        if returned or len(ended.changed) > len(ended.attempts) or (ended.attempts and self._health.bounds_flight):
-            # What came back may be dealt again, and so may a follower in the place of its leader, or the next one of a
-            # lane that bounds how many run.
-            self._wake()
-        return ended, returned
-
-    def _announce(self, over: Collection[AttemptId], changed: Collection[str]) -> None:
-        for attempt in over:
-            self._stages.forget(attempt)
-        for job_id in changed:
-            self._hub.job_changed(job_id)
 
     async def _note_late(self, outcomes: Sequence[Outcome]) -> None:
         """Keep what was paid for jobs that needed it no longer."""
@@ -278,7 +267,3 @@ class Completer:
                 by_stream.setdefault(acknowledge, []).append(entry.outcome.attempt_id)
         for acknowledge, attempts in by_stream.items():
             acknowledge(attempts)
-
-
-def _tell_nobody(attempts: Sequence[AttemptId]) -> None:
-    del attempts

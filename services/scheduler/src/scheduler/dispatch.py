@@ -7,24 +7,22 @@ are slower than one that takes hundreds at a time.
 import asyncio
 import datetime
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from policies import poll
 from runtime import logs
 from runtime.clock import Clock
-from runtime.tracing import Attributes, Tracing
+from scheduler.assign import Assigner
 from scheduler.errors import StoreUnavailable
-from scheduler.estimates import UNKNOWN, ask_of
-from scheduler.fleet import Assignment, Fleet, Held
-from scheduler.image_cache import INLINE_BYTES, INLINE_BYTES_A_JOB, ImageCache
-from scheduler.jobs import Stage
+from scheduler.fleet import Fleet
 from scheduler.ports import ClaimStore, StoreClock
-from scheduler.records import AttemptId, ClaimedJob, Head, RunningJob, Slots
+from scheduler.records import ClaimedJob, Head, Slots
 from scheduler.signals import Signals
 from scheduler.watch import WatchHub
 
 MAX_CLAIM = 500
 _RETRY_SECONDS = 1.0
+_LONGEST_REST = datetime.timedelta(seconds=0.25)
 _LAST_RANK = 3
 
 _log = logs.get_logger(__name__)
@@ -40,28 +38,32 @@ class Dispatcher:
         time: StoreClock,
         clock: Clock,
         fleet: Fleet,
-        images: ImageCache,
+        assigner: Assigner,
         hub: WatchHub,
         signals: Signals,
-        tracing: Tracing,
-        lose: Callable[[Mapping[AttemptId, RunningJob]], Awaitable[None]],
         aging: datetime.timedelta | None = None,
     ) -> None:
         self._store = store
         self._time = time
         self._clock = clock
         self._fleet = fleet
-        self._images = images
+        self._assigner = assigner
         self._hub = hub
         self._signals = signals
-        self._tracing = tracing
-        self._lose = lose
         self._aging = aging
         self._wake = asyncio.Event()
         self._poll_seconds = poll.NORMAL_SECONDS
         self._polled_at = clock.monotonic()
         self._next_due: datetime.datetime | None = None
         self._owes_thorough = False
+        # Until when, by the monotonic clock, nothing of a lane is handed out.
+        self._rest_until: dict[str, float] = {}
+
+    def rest(self, lane: str, most: datetime.timedelta | None) -> None:
+        """Hand nothing of a lane out for a moment, in which the store hears that it is closed; at most for this long."""
+        rest = _LONGEST_REST if most is None else min(most, _LONGEST_REST)
+        self._rest_until[lane] = self._clock.monotonic() + rest.total_seconds()
+        self.expect_due(self._time.now() + rest)
 
     def wake(self) -> None:
         """Something changed: a job, a slot, a lane."""
@@ -150,13 +152,16 @@ class Dispatcher:
             waiting = await self._store.lane_heads(thorough=thorough)
             if waiting.next_time is not None:
                 self._note_due(waiting.next_time)
-            heads = [head for head in waiting.heads if head.lane not in exhausted and self._fleet.can_take(head.lane)]
+            heads = [head for head in waiting.heads if head.lane not in exhausted and self._can_take(head.lane)]
             if not heads:
                 return
             claimed, wanted = await self._claim(heads, thorough=thorough)
-            await self._send(claimed)
+            await self._assigner.send(claimed)
             if len(claimed) < wanted and (len(heads) == 1 or not claimed):
                 exhausted.add(heads[0].lane)
+
+    def _can_take(self, lane: str) -> bool:
+        return self._clock.monotonic() >= self._rest_until.get(lane, 0.0) and self._fleet.can_take(lane)
 
     async def _claim(self, heads: Sequence[Head], *, thorough: bool) -> tuple[Sequence[ClaimedJob], int]:
         """Claim from the lane with the best head, as many as stand there among the best of all lanes."""
@@ -174,103 +179,6 @@ class Dispatcher:
             raise
         self._fleet.unreserve(_unused(slots, claimed))
         return claimed, sum(slot.count for slot in slots)
-
-    async def _send(self, claimed: Sequence[ClaimedJob]) -> None:
-        if not claimed:
-            return
-        images = await self._small_images(claimed)
-        now = self._time.now()
-        stranded: dict[AttemptId, RunningJob] = {}
-        for job in claimed:
-            session = self._fleet.get(job.executor_id, job.session)
-            if session is None:
-                # The stream broke meanwhile.
-                stranded[job.attempt_id] = _running(job)
-                continue
-            assignment = Assignment(
-                job=job,
-                images=_inlined(job, images),
-                traceparent=self._trace(job, now),
-                start_within=job.spec.expire_time - now if job.spec.expire_time else None,
-            )
-            session.held[job.attempt_id] = Held(
-                lane=job.lane,
-                order=(job.rank, job.seq),
-                ask=ask_of(job.spec, day=now.date()) if job.permit_required else UNKNOWN,
-                sent=self._clock.monotonic(),
-            )
-            session.outbox.put(assignment)
-            self._hub.stage_entered(job.attempt_id, Stage.STARTING, job.start_time)
-        if stranded:
-            await self._lose(stranded)
-
-    async def _small_images(self, claimed: Sequence[ClaimedJob]) -> dict[tuple[str, str], bytes]:
-        found: dict[tuple[str, str], bytes] = {}
-        missing: defaultdict[str, set[str]] = defaultdict(set)
-        for job in claimed:
-            for image in job.spec.images:
-                if image.size > INLINE_BYTES:
-                    continue
-                data = self._images.get(job.client_id, image.sha256)
-                if data is None:
-                    missing[job.client_id].add(image.sha256)
-                else:
-                    found[job.client_id, image.sha256] = data
-        generation = self._images.generation
-        for client_id, hashes in missing.items():
-            try:
-                stored = await self._store.get_images(client_id, hashes)
-            except StoreUnavailable:
-                # The jobs are claimed: they go out all the same, and the executor fetches the image itself.
-                continue
-            for sha256, data in stored.items():
-                found[client_id, sha256] = data
-                self._images.put(client_id, sha256, data, generation)
-        return found
-
-    def _trace(self, job: ClaimedJob, now: datetime.datetime) -> str:
-        """Record the wait and the dispatch, and return the context for the executor."""
-        if not self._tracing.recording:
-            return job.traceparent
-        attributes: Attributes = {
-            "visionjobs.job.id": job.attempt_id.job_id,
-            "visionjobs.job.attempt": job.attempt_id.attempt,
-            "visionjobs.job.lane": job.lane,
-            "visionjobs.executor.id": job.executor_id,
-        }
-        self._tracing.record(
-            "queue wait", job.traceparent, start=job.queued_time, end=job.start_time, attributes=attributes
-        )
-        return self._tracing.record(
-            "dispatch", job.traceparent, start=job.start_time, end=max(now, job.start_time), attributes=attributes
-        )
-
-
-def _inlined(job: ClaimedJob, images: Mapping[tuple[str, str], bytes]) -> dict[str, bytes]:
-    """Return those of a job's small images that go along."""
-    inlined: dict[str, bytes] = {}
-    room = INLINE_BYTES_A_JOB
-    for sha256 in {image.sha256: None for image in job.spec.images}:
-        data = images.get((job.client_id, sha256))
-        if data is not None and len(data) <= room:
-            inlined[sha256] = data
-            room -= len(data)
-    return inlined
-
-
-def _running(job: ClaimedJob) -> RunningJob:
-    """Return what the loss of a job needs to know that was never sent: nothing was paid, nobody died."""
-    return RunningJob(
-        lane=job.lane,
-        executor_id=job.executor_id,
-        session=job.session,
-        stage=Stage.STARTING,
-        retry_count=job.retry_count,
-        max_retries=job.spec.max_retries,
-        paid_calls=0,
-        preparing_deaths=0,
-        expire_time=job.spec.expire_time,
-    )
 
 
 def _unused(slots: Sequence[Slots], claimed: Sequence[ClaimedJob]) -> list[Slots]:

@@ -26,12 +26,14 @@ SchedulerError
 ├── NotAccepting          an operator closed the door for submissions
 ├── BreakerOpen           the submission wished to fail rather than to wait
 ├── AnswerTooLarge        ask for fewer jobs
+├── UsageTooLarge         ask for fewer days or groups
 ├── ImageNotAssigned      an executor asks for an image that none of its jobs uses
 ├── ProtocolViolation     a peer speaks the Work stream wrongly
 │   ├── StaleHello        a later hello of the executor was stored before
 │   └── ExecutorNotYours  the executor's id belongs to another client
 ├── Stopping              this scheduler goes away
-├── StoreUnavailable      the database is away
+├── StoreUnavailable      the database is away, or what keeps the images
+├── ImageStoreUnusable    images cannot be stored where the setting says
 └── WrongRevision         the database fits another version
 """
 
@@ -261,6 +263,13 @@ class AnswerTooLarge(SchedulerError):
         self.fitting = fitting
 
 
+class UsageTooLarge(SchedulerError):
+    """The usage has more rows than clients accept in one answer."""
+
+    def __init__(self) -> None:
+        super().__init__("The answer is too large; ask for fewer days, or group by less.")
+
+
 class ImageNotAssigned(SchedulerError):
     """No running job of that id uses the image."""
 
@@ -288,7 +297,14 @@ class Stopping(SchedulerError):
 
 
 class StoreUnavailable(SchedulerError):
-    """The database did not answer in time."""
+    """The database did not answer in time, or what keeps the images did not."""
+
+
+class ImageStoreUnusable(SchedulerError):
+    """Images cannot be stored where they should be."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"The setting SCHEDULER_IMAGE_STORE is wrong: images cannot be kept in {place} ({why}).")
 
 
 class WrongRevision(SchedulerError):

@@ -1,4 +1,4 @@
-"""What a job's call is expected to use, from its spec."""
+"""What a call is expected to use, from what is asked in it."""
 
 import datetime
 
@@ -10,9 +10,15 @@ UNKNOWN = Ask(tokens=4_096, dollars=0.01)
 """For an attempt whose spec is not at hand: it came with an executor from another scheduler."""
 
 
-def ask_of(spec: JobSpec, *, day: datetime.date) -> Ask:
-    """Return the input tokens and US dollars to reserve; they are settled by the real usage."""
-    texts = (spec.prompt, spec.system_instruction, spec.schema_json)
+def ask_of(spec: JobSpec, *, day: datetime.date, input_json: str = "") -> Ask:
+    """Return the input tokens and US dollars to reserve; they are settled by the real usage.
+
+    Args:
+        spec: What is asked in a step.
+        day: When.
+        input_json: What the step before gave.
+    """
+    texts = (spec.prompt, spec.system_instruction, spec.schema_json, input_json)
     tokens = estimate.input_tokens(
         text_bytes=sum(len(text.encode()) for text in texts),
         images=len(spec.images),
@@ -25,5 +31,6 @@ def ask_of(spec: JobSpec, *, day: datetime.date) -> Ask:
         thinking_tokens=0,
         cached_tokens=0,
         day=day,
+        service_tier=spec.generation.service_tier,
     )
     return Ask(tokens, dollars)

@@ -3,12 +3,12 @@
 import asyncio
 import datetime
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.quota import Ask
-from scheduler.jobs import Stage
+from scheduler.jobs import JobSpec, Stage
+from scheduler.outcomes import Outcome
 from scheduler.records import AttemptId, ClaimedJob, ExecutorInfo, Slots
-from scheduler.settlement import Outcome
 from scheduler.waiting import serves
 
 
@@ -61,9 +61,20 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A claimed job on its way; `images` holds the small ones by hash. It expires unless it starts within this time."""
+    """A step of a claimed job on its way.
+
+    Attributes:
+        spec: What is to be done in this step, and how this attempt asks for it.
+        steps: How many the job has.
+        input_json: What the step before gave; "" in the first.
+        images: The small ones by hash.
+        start_within: It expires unless it starts within this time.
+    """
 
     job: ClaimedJob
+    spec: JobSpec
+    steps: int = 1
+    input_json: str = ""
     images: dict[str, bytes]
     traceparent: str
     start_within: datetime.timedelta | None
@@ -237,6 +248,13 @@ class Session:
         """The executor has let go of these."""
         for attempt in attempts:
             self.held.pop(attempt, None)
+
+    def located(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return the outcomes with the lanes of those that are held here."""
+        return [
+            replace(outcome, lane=held.lane) if (held := self.held.get(outcome.attempt_id)) else outcome
+            for outcome in outcomes
+        ]
 
     def set_credit(self, credit: Credit) -> None:
         self._credit = credit

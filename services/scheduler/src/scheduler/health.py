@@ -12,10 +12,10 @@ from runtime import logs
 from runtime.randomness import Randomness
 from scheduler.board import Board
 from scheduler.lanes import Lane, after_health, after_throttling
+from scheduler.outcomes import Outcome, Succeeded, Throttled, cost_usd
 from scheduler.permits import Permits, Reservation
 from scheduler.ports import LaneStore, StoreClock
 from scheduler.records import AttemptId, RunningJob
-from scheduler.settlement import Outcome, Succeeded, Throttled, cost_usd
 from scheduler.signals import Signals
 
 _log = logs.get_logger(__name__)

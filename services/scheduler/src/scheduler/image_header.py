@@ -19,6 +19,8 @@ _WEBP = "image/webp"
 _HEIC = "image/heic"
 _HEIF = "image/heif"
 
+MIME_TYPES = (_PNG, _JPEG, _WEBP, _HEIC, _HEIF)
+
 _ALIASES = {"image/jpg": _JPEG}
 _HEVC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
 _HEIF_BRANDS = (b"mif1", b"msf1", b"heim", b"heis", b"hevm", b"hevs")
@@ -135,10 +137,18 @@ def _detected_by_brands(data: bytes) -> str | None:
     return _HEIF if has_hevc or any(brand in _HEIF_BRANDS for brand in brands) else None
 
 
-def _declared_rightly(declared: str, detected: str) -> bool:
+def canonical_type(declared: str) -> str | None:
+    """Return the type that is meant by a declared one, None if it is none that Gemini takes."""
     named = declared.strip().lower()
     named = _ALIASES.get(named, named)
-    return named in ("", detected) or {named, detected} == {_HEIC, _HEIF}
+    return named if named in MIME_TYPES else None
+
+
+def _declared_rightly(declared: str, detected: str) -> bool:
+    if not declared.strip():
+        return True
+    named = canonical_type(declared)
+    return named == detected or {named, detected} == {_HEIC, _HEIF}
 
 
 class _MeteredReader:

@@ -5,6 +5,7 @@ Ids are UUIDv7 in canonical text form, times are aware and in the database's tim
 
 import datetime
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,11 +59,24 @@ class AttemptOutcome(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """An image that is stored: lower-case hex SHA-256, MIME type, size in bytes."""
+    """An image that is stored, or one that its executor will fetch.
+
+    Attributes:
+        sha256: Lower-case hex; "" for one that has a uri.
+        mime_type: What its bytes are; of one that has a uri, what the caller says, "" for nothing.
+        size: In bytes; 0 for one that has a uri.
+        uri: The https address of one that is not stored; "" for one that is.
+    """
 
     sha256: str
     mime_type: str
     size: int
+    uri: str = ""
+
+    @property
+    def shown_uri(self) -> str:
+        """The uri as others than its owner may see it: what follows the path may be a signature."""
+        return re.split(r"[?#]", self.uri, maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +91,21 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PostProcess:
+    """The second step: another model reworks the JSON of the first. Schema as in JobSpec."""
+
+    model: str
+    prompt: str
+    schema_json: str
+    schema_is_struct: bool
+
+
+def model_of(lane: str) -> str:
+    """Return the model that is asked in a lane."""
+    return lane.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A valid request with its defaults filled in.
 
@@ -85,6 +114,7 @@ class JobSpec:
         schema_is_struct: Whether it came, and goes back, as a Struct.
         priority: 1 high, 2 normal, 3 low.
         timeout: For one attempt.
+        post_process: The second step; None for a job of one.
         schedule_time: Not before it.
         expire_time: No attempt starts after it.
     """
@@ -101,6 +131,7 @@ class JobSpec:
     max_retries: int
     labels: Mapping[str, str] = field(default_factory=dict)
     generation: Generation = field(default_factory=Generation)
+    post_process: PostProcess | None = None
     cache: CachePolicy = CachePolicy.USE
     fail_fast: bool = False
     schedule_time: datetime.datetime | None = None
@@ -108,8 +139,17 @@ class JobSpec:
 
     @property
     def lane(self) -> str:
-        """What shares one quota: provider and model."""
+        """What shares one quota: provider and model. Of the first step."""
         return f"gemini/{self.model}"
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The lane of each step."""
+        return (self.lane,) if self.post_process is None else (self.lane, f"deepseek/{self.post_process.model}")
+
+    def lane_of(self, step: int) -> str:
+        """Return the lane of a step; of the last one that is known, where content was removed."""
+        return self.lanes[min(max(step, 1), len(self.lanes)) - 1]
 
     def without_content(self) -> "JobSpec":
         """Return what is left of the spec after a purge: for whom it was, and how it was to be run."""
@@ -123,6 +163,7 @@ BLANKS: Mapping[str, Any] = {
     "schema_json": "",
     "schema_is_struct": False,
     "labels": {},
+    "post_process": None,
 }
 """What a purge puts in the place of a spec's content."""
 
@@ -145,6 +186,7 @@ class NewJob:
         traceparent: W3C trace context of the submission.
         dedup_key: The same for identical requests of one client; None lets the job neither share a call nor a result.
         retried_from: The job that this one does again.
+        step: Where it begins: at 2 with the output that the first step of `retried_from` gave.
     """
 
     job_id: str
@@ -155,6 +197,7 @@ class NewJob:
     traceparent: str
     dedup_key: bytes | None = None
     retried_from: str | None = None
+    step: int = 1
 
     @property
     def due_time(self) -> datetime.datetime | None:
@@ -173,6 +216,24 @@ class Usage:
     cached_tokens: int = 0
     image_tokens: int = 0
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            image_tokens=self.image_tokens + other.image_tokens,
+        )
+
+    def __neg__(self) -> "Usage":
+        return Usage(
+            input_tokens=-self.input_tokens,
+            output_tokens=-self.output_tokens,
+            thinking_tokens=-self.thinking_tokens,
+            cached_tokens=-self.cached_tokens,
+            image_tokens=-self.image_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobError:
@@ -185,7 +246,17 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One delivery of a step to an executor, after its end. Stage durations are in seconds."""
+    """One delivery of a step to an executor, after its end. Stage durations are in seconds.
+
+    Attributes:
+        model: What was asked for.
+        paid: Whether it counts as a paid call.
+        unanswered: Whether it was sent and no answer came: it may have been billed, and its cost is not known.
+        flaw: What was wrong with an answer that cannot be used, as `policies.ladder.Flaw`; "" for nothing.
+        output_path: Where in the answer the schema is not satisfied.
+        raw_answer: The answer that cannot be used, cut.
+        service_tier: What the provider says it served, else what was asked for.
+    """
 
     attempt: int
     step: int
@@ -198,6 +269,13 @@ class Attempt:
     cost_usd: float
     model_version: str
     stage_seconds: Mapping[Stage, float]
+    model: str = ""
+    paid: bool = False
+    unanswered: bool = False
+    flaw: str = ""
+    output_path: str = ""
+    raw_answer: str = ""
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +319,7 @@ class Job:
 
     Attributes:
         leader: The identical job whose result it waits for.
+        cost_usd: US dollars over all attempts so far.
         purged: Whether its content was removed: texts are empty, states, times and costs are not.
     """
 
@@ -265,13 +344,20 @@ class Job:
     result: Result | None = None
     error: JobError | None = None
     attempts: tuple[Attempt, ...] = ()
+    cost_usd: float = 0.0
     purged: bool = False
 
     @property
-    def progress(self) -> tuple[int, int, int, int]:
+    def lane(self) -> str:
+        """The lane of its present step."""
+        return self.spec.lane_of(self.step)
+
+    @property
+    def progress(self) -> tuple[int, int, int, int, int]:
         """Orders the appearances of one job: a later one compares greater, so a watcher never goes back."""
         return (
             self.state.is_final,
+            self.step,
             self.attempt,
             # A retry waits after its attempt ran.
             self.state is not JobState.RUNNING and self.attempt > 0,

@@ -69,7 +69,11 @@ class Dedup:
             if key.result == row.job.job_id:
                 key.result = heir.job.job_id if heir else None
 
-    def end(self, row: JobRow, now: datetime.datetime) -> Iterator[str]:
+    def end_all(self, ended: Collection[JobRow], now: datetime.datetime) -> list[str]:
+        """Draw the consequences of the ends of jobs; return the followers that are in another state now."""
+        return [job_id for row in ended for job_id in self._end(row, now)]
+
+    def _end(self, row: JobRow, now: datetime.datetime) -> Iterator[str]:
         """Draw the consequences of a job's end; yield the followers that are in another state now."""
         if row.dedup_key is None:
             return
@@ -90,14 +94,14 @@ class Dedup:
                 follower.share(row.job, now)
                 yield follower.job.job_id
             return
-        self._promote(followers, key, promoted_for, now)
+        self._promote(row, followers, key, promoted_for, now)
         yield followers[0].job.job_id
 
     def _promote(
-        self, followers: list[JobRow], key: _Key, promoted_for: frozenset[str], now: datetime.datetime
+        self, former: JobRow, followers: list[JobRow], key: _Key, promoted_for: frozenset[str], now: datetime.datetime
     ) -> None:
         oldest = followers[0]
-        oldest.lead(promoted_for, now)
+        oldest.lead(former, promoted_for, now)
         best = min(followers, key=lambda each: each.order)
         oldest.raise_to(best.rank, now)
         key.leader = oldest.job.job_id

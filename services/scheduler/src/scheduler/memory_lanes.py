@@ -36,17 +36,17 @@ class MemoryLanes:
 
     async def lane_loads(self) -> Mapping[str, LaneLoad]:
         waiting = Counter(
-            row.job.spec.lane for row in self._rows.values() if row.job.state in (JobState.SCHEDULED, JobState.QUEUED)
+            row.job.lane for row in self._rows.values() if row.job.state in (JobState.SCHEDULED, JobState.QUEUED)
         )
-        running = Counter(row.job.spec.lane for row in self._in_state(JobState.RUNNING))
+        running = Counter(row.job.lane for row in self._in_state(JobState.RUNNING))
         return {name: LaneLoad(waiting[name], running[name]) for name in {*waiting, *running}}
 
     async def in_flight(self, lanes: Collection[str]) -> Mapping[str, int]:
-        return Counter(row.job.spec.lane for row in self._in_state(JobState.RUNNING) if row.job.spec.lane in lanes)
+        return Counter(row.job.lane for row in self._in_state(JobState.RUNNING) if row.job.lane in lanes)
 
     async def shares(self, lanes: Collection[str], count: int) -> Mapping[str, int]:
-        best = [row for row in self._claimable() if row.job.spec.lane in lanes][:count]
-        return Counter(row.job.spec.lane for row in best)
+        best = [row for row in self._claimable() if row.job.lane in lanes][:count]
+        return Counter(row.job.lane for row in best)
 
     async def change_lane(self, name: str, decide: Callable[[Lane], tuple[Lane, T]]) -> tuple[Lane, T] | None:
         if name not in self._lanes:
@@ -72,7 +72,7 @@ class MemoryLanes:
         now = self._time.now()
         heads: dict[str, Head] = {}
         for row in self._claimable():
-            heads.setdefault(row.job.spec.lane, Head(row.job.spec.lane, *row.order))
+            heads.setdefault(row.job.lane, Head(row.job.lane, *row.order))
         times = {name: self._lanes[name].claim_time(probe_runs=self._probe_runs(name)) for name in heads}
         later = [time for time in times.values() if time is not None and time > now]
         return Heads(
@@ -105,7 +105,7 @@ class MemoryLanes:
         time = lane.claim_time(probe_runs=self._probe_runs(name))
         if time is None or time > now:
             return 0
-        running = [row for row in self._in_state(JobState.RUNNING) if row.job.spec.lane == name]
+        running = [row for row in self._in_state(JobState.RUNNING) if row.job.lane == name]
         unpermitted = [row for row in running if row.job.stage in _BEFORE_CALL]
         return lane.claimable(in_flight=len(running), unpermitted=len(unpermitted), now=now)
 

@@ -5,13 +5,16 @@ from collections.abc import Collection
 from scheduler.jobs import NewImage
 from scheduler.memory_dedup import Dedup
 from scheduler.memory_row import JobRow
+from scheduler.memory_usage import MemoryUsage
+from scheduler.memory_usage_sums import MemoryUsageSums
 from scheduler.records import Purged
 
 
-class MemoryPurge:
-    """The part of the store that forgets."""
+class MemoryPurge(MemoryUsageSums):
+    """The part of the store that forgets, and that tells what was used: labels are forgotten there, too."""
 
-    def __init__(self, rows: dict[str, JobRow], dedup: Dedup) -> None:
+    def __init__(self, rows: dict[str, JobRow], dedup: Dedup, counted: MemoryUsage) -> None:
+        MemoryUsageSums.__init__(self, counted)
         self._purge_rows = rows
         self._purge_dedup = dedup
         self._images: dict[tuple[str, str], NewImage] = {}
@@ -27,6 +30,7 @@ class MemoryPurge:
         for row in due:
             self._hand_on(row, others)
             row.purge()
+        self._remove_labels(client_id, user_id)
         return images + Purged(jobs=len(due), results=sum(row.job.result is not None for row in due))
 
     def _remove_images(self, client_id: str, due: Collection[JobRow], others: Collection[JobRow]) -> Purged:

@@ -1,107 +1,31 @@
 """One job in the store in memory, and all that may happen to it: a claim, a stage, a return, an end.
 
-The fences of ports.OutcomeStore stand here; which job comes next does not.
+Which job comes next does not stand here.
 """
 
 import datetime
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from scheduler.jobs import Attempt, AttemptOutcome, Job, JobError, JobState, NewJob, Result, Stage, Usage
-from scheduler.records import AttemptId, AttemptRecord, ClaimedJob, FinalRecord, ReturnRecord, RunningJob, Slots
+from scheduler.jobs import AttemptOutcome, Job, JobError, JobState, NewJob, Result, Stage, Usage
+from scheduler.memory_attempts import EndedAttempts, entered, without_message
+from scheduler.memory_queued_job import QueuedJob
+from scheduler.memory_usage import MemoryUsage
+from scheduler.records import (
+    AdvanceRecord,
+    AttemptRecord,
+    ClaimedJob,
+    FinalRecord,
+    ReturnRecord,
+    Slots,
+)
 
 _UNFINISHED = (AttemptOutcome.LOST, AttemptOutcome.CANCELLED)
 _CANCELLED = JobError(kind="CANCELLED", message="The job was cancelled.", retryable=False)
 _SUPERSEDED = JobError(kind="CANCELLED", message="An earlier attempt succeeded late.", retryable=False)
 
 
-@dataclass
-class JobRow:
-    """A job, and what the queue knows of it.
-
-    Attributes:
-        job: As readers see it, but for its attempts.
-        rank: Its rank now: its priority, unless it was raised.
-        seq: Its place among the jobs of its rank, for life.
-        queued_time: When it last began to wait.
-        rank_time: Since when it stands at its rank.
-        dedup_key: Of identical requests.
-        session: That of the executor that runs it.
-        attempt_time: When its latest attempt began.
-        paid_calls: Calls of ended attempts that may have been billed.
-        last_paid: Whether that of the last one was among them.
-        preparing_deaths: Executors that died while they prepared it.
-        promoted_for: The kinds of failure after which it became a leader.
-        shared_from: The job whose result it shares.
-        ended: Its attempts that ended, by their number.
-    """
-
-    job: Job
-    rank: int
-    seq: int
-    queued_time: datetime.datetime
-    rank_time: datetime.datetime
-    dedup_key: bytes | None = None
-    session: int = 0
-    attempt_time: datetime.datetime | None = None
-    paid_calls: int = 0
-    last_paid: bool = False
-    preparing_deaths: int = 0
-    promoted_for: frozenset[str] = frozenset()
-    shared_from: str | None = None
-    ended: dict[int, Attempt] = field(default_factory=dict)
-
-    @property
-    def order(self) -> tuple[int, int]:
-        return self.rank, self.seq
-
-    @property
-    def attempt_id(self) -> AttemptId:
-        return AttemptId(self.job.job_id, self.job.attempt)
-
-    @property
-    def is_claimable(self) -> bool:
-        """Whether it waits for nothing but its turn."""
-        return self.job.state is JobState.QUEUED and self.job.leader is None
-
-    @property
-    def running(self) -> RunningJob:
-        return RunningJob(
-            lane=self.job.spec.lane,
-            executor_id=self.job.executor_id,
-            session=self.session,
-            stage=self.job.stage or Stage.STARTING,
-            retry_count=self.job.retry_count,
-            max_retries=self.job.spec.max_retries,
-            paid_calls=self.paid_calls,
-            preparing_deaths=self.preparing_deaths,
-            expire_time=self.job.spec.expire_time,
-        )
-
-    def has_expired(self, now: datetime.datetime) -> bool:
-        """Return whether it waits in vain."""
-        expire_time = self.job.spec.expire_time
-        waits = self.job.state in (JobState.QUEUED, JobState.SCHEDULED)
-        return waits and expire_time is not None and expire_time <= now
-
-    def is_overdue(self, margin: datetime.timedelta, now: datetime.datetime) -> bool:
-        """Return whether the call of the running attempt takes too long."""
-        stage, since = self.job.stage, self.job.stage_start_time
-        return (
-            stage is not None
-            and since is not None
-            and stage >= Stage.GEMINI_ANALYZING
-            and since < now - margin - self.job.spec.timeout
-        )
-
-    def runs(self, attempt: AttemptId, session: int | None = None) -> bool:
-        """Return whether the attempt is the running one, in this session if one is named."""
-        return self.job.state is JobState.RUNNING and self.attempt_id == attempt and session in (None, self.session)
-
-    def seen(self, *, attempts: bool) -> Job:
-        """Return the job as readers see it, with its ended attempts if asked for, the oldest first."""
-        ended = tuple(self.ended[number] for number in sorted(self.ended)) if attempts else ()
-        return replace(self.job, attempts=ended)
+class JobRow(QueuedJob):
+    """A job, and what may happen to it."""
 
     def start(self, slot: Slots, now: datetime.datetime, *, permit_required: bool) -> ClaimedJob:
         """Begin the next attempt."""
@@ -121,7 +45,7 @@ class JobRow:
             executor_id=slot.executor_id,
             session=slot.session,
             client_id=self.job.client_id,
-            lane=self.job.spec.lane,
+            lane=self.job.lane,
             rank=self.rank,
             seq=self.seq,
             step=self.job.step,
@@ -131,6 +55,7 @@ class JobRow:
             traceparent=self.job.traceparent,
             queued_time=self.queued_time,
             start_time=now,
+            flaws=self.flaws,
         )
 
     def take_back(self, session: int, executor_id: str) -> bool:
@@ -138,9 +63,9 @@ class JobRow:
         known = self.ended.get(self.job.attempt)
         if not (self.is_claimable and known is not None and known.outcome is AttemptOutcome.LOST):
             return False
-        if known.executor_id != executor_id:
+        if (known.executor_id, known.step) != (executor_id, self.job.step):
             return False
-        del self.ended[self.job.attempt]
+        self.ended.forget(self.job, self.job.attempt)
         # It was not lost after all.
         self.paid_calls -= self.last_paid
         if not self.last_paid and self.preparing_deaths:
@@ -166,6 +91,8 @@ class JobRow:
         self.last_paid = back.record.paid
         self.paid_calls += self.last_paid
         self.preparing_deaths += back.died_preparing
+        if back.record.flaw:
+            self.flaws += (back.record.flaw,)
         self.job = replace(
             self.job,
             state=JobState.QUEUED if back.due_time is None else JobState.SCHEDULED,
@@ -185,10 +112,14 @@ class JobRow:
         """End the job; return whether the attempt may."""
         record = final.record
         succeeded = final.state is JobState.SUCCEEDED
-        if not (self.runs(record.attempt_id, final.session) or (succeeded and self._was_made(record.attempt_id))):
+        may_end = (
+            self.is_in_step(record.attempt_id, final.step) and self.is_in_last_step
+            if succeeded
+            else self.runs(record.attempt_id, final.session)
+        )
+        if not may_end:
             return False
-        if self.job.state is JobState.RUNNING and self.job.attempt != record.attempt_id.attempt:
-            self._abandon(record.finish_time, _SUPERSEDED)
+        self._supersede(record)
         self._record(record)
         self._end(
             final.state,
@@ -196,6 +127,28 @@ class JobRow:
             attempt=record.attempt_id.attempt,
             error=(final.error or record.error) if final.state is JobState.FAILED else None,
             result=self._result(final) if succeeded else None,
+        )
+        return True
+
+    def advance(self, advance: AdvanceRecord, now: datetime.datetime) -> bool:
+        """Let the job wait for its next step; return whether the attempt may bring it there."""
+        record = advance.record
+        if self.is_in_last_step or not self.is_in_step(record.attempt_id, advance.step):
+            return False
+        self._supersede(record)
+        self._record(record)
+        self.step_output, self.passed_by = advance.output_json, record.attempt_id.attempt
+        self.queued_time = now
+        self.paid_calls = self.preparing_deaths = 0
+        self.flaws = ()
+        self.job = replace(
+            self.job,
+            state=JobState.QUEUED,
+            step=self.job.step + 1,
+            retry_count=0,
+            stage=None,
+            stage_start_time=None,
+            next_attempt_time=None,
         )
         return True
 
@@ -211,6 +164,7 @@ class JobRow:
 
     def share(self, leader: Job, now: datetime.datetime) -> None:
         """End a follower as its leader ended: with its result, which cost nothing more, or with its error."""
+        self.job = replace(self.job, step=leader.step)
         self._end(leader.state, now, attempt=0, error=leader.error, result=shared_result(leader))
         self.shared_from = leader.job_id if leader.result else None
 
@@ -218,36 +172,34 @@ class JobRow:
         """Wait for another one's result."""
         self.job = replace(self.job, leader=leader)
 
-    def lead(self, promoted_for: frozenset[str], now: datetime.datetime) -> None:
-        """Let a follower wait for its own turn."""
+    def lead(self, former: "JobRow", promoted_for: frozenset[str], now: datetime.datetime) -> None:
+        """Let a follower wait for its own turn, in the step that its former leader was in."""
         self.promoted_for = promoted_for
         self.queued_time = now
-        self.job = replace(self.job, leader=None)
+        if self.job.step < former.job.step:
+            self.step_output = former.step_output
+        self.job = replace(self.job, leader=None, step=max(self.job.step, former.job.step))
 
     def note_late(self, record: AttemptRecord) -> None:
         """Keep the cost of an attempt that was given up or cancelled."""
         known = self.ended.get(record.attempt_id.attempt)
         if known is not None and known.outcome in _UNFINISHED:
-            self._record(record.without_content() if self.job.purged else record)
+            kept = record.without_content() if self.job.purged else record
+            self.ended.keep(self.job, kept, start_time=None, is_wasted=True)
             if self.job.result is not None:
-                self.job = replace(self.job, result=replace(self.job.result, cost_usd=self._cost_usd()))
+                self.job = replace(self.job, result=replace(self.job.result, cost_usd=self.ended.cost_usd))
 
     def purge(self) -> None:
         """Remove what the job says and gave. It is final."""
-        self.ended = {
-            number: replace(attempt, error=_without_message(attempt.error)) for number, attempt in self.ended.items()
-        }
+        self.ended.purge()
+        self.step_output = None
         self.job = replace(
             self.job,
             spec=self.job.spec.without_content(),
-            error=_without_message(self.job.error),
+            error=without_message(self.job.error),
             result=replace(self.job.result, output_json="") if self.job.result else None,
             purged=True,
         )
-
-    def _was_made(self, attempt: AttemptId) -> bool:
-        """Return whether the attempt is one of this job's, which is not final."""
-        return not self.job.state.is_final and 1 <= attempt.attempt <= self.job.attempt
 
     def _end(
         self,
@@ -270,6 +222,14 @@ class JobRow:
             error=error,
             result=result,
         )
+        self.ended.count_end(self.job, now)
+        if state is not JobState.SUCCEEDED and self.passed_by is not None:
+            self.ended.count_as_wasted(self.job, self.passed_by, now)
+
+    def _supersede(self, record: AttemptRecord) -> None:
+        """Stop the running attempt if this one, which succeeded, is another."""
+        if self.job.state is JobState.RUNNING and self.job.attempt != record.attempt_id.attempt:
+            self._abandon(record.finish_time, _SUPERSEDED)
 
     def _abandon(self, now: datetime.datetime, why: JobError) -> None:
         """Keep that the running attempt was stopped."""
@@ -284,22 +244,7 @@ class JobRow:
         )
 
     def _record(self, record: AttemptRecord) -> None:
-        """Keep what became of an attempt, in the place of what was kept before: of it being given up."""
-        number = record.attempt_id.attempt
-        known = self.ended.get(number)
-        self.ended[number] = Attempt(
-            attempt=number,
-            step=self.job.step,
-            executor_id=known.executor_id if known else self.job.executor_id,
-            start_time=known.start_time if known else self.attempt_time or record.finish_time,
-            finish_time=record.finish_time,
-            outcome=record.outcome,
-            error=record.error,
-            usage=record.usage,
-            cost_usd=record.cost_usd,
-            model_version=record.model_version,
-            stage_seconds=_entered(record.stage_seconds),
-        )
+        self.ended.keep(self.job, record, start_time=self.attempt_time)
 
     def _result(self, final: FinalRecord) -> Result:
         record = final.record
@@ -307,17 +252,16 @@ class JobRow:
             output_json=final.output_json,
             model_version=record.model_version,
             usage=record.usage or Usage(),
-            cost_usd=self._cost_usd(),
+            cost_usd=self.ended.cost_usd,
             cached=False,
-            stage_seconds=_entered(record.stage_seconds),
+            stage_seconds=entered(record.stage_seconds),
         )
 
-    def _cost_usd(self) -> float:
-        return sum(attempt.cost_usd for attempt in self.ended.values())
 
-
-def new_row(client_id: str, new: NewJob, seq: int, *, leader: str | None) -> JobRow:
-    """Return a job that was just submitted."""
+def new_row(
+    client_id: str, new: NewJob, seq: int, counts: MemoryUsage, *, leader: str | None, step_output: str | None
+) -> JobRow:
+    """Return a job that was just submitted; with an output of its first step it begins at the second."""
     job = Job(
         job_id=new.job_id,
         client_id=client_id,
@@ -326,16 +270,19 @@ def new_row(client_id: str, new: NewJob, seq: int, *, leader: str | None) -> Job
         state=JobState.SCHEDULED if new.due_time else JobState.QUEUED,
         create_time=new.create_time,
         next_attempt_time=new.due_time,
+        step=1 if step_output is None else 2,
         leader=leader,
         retried_from=new.retried_from,
     )
     return JobRow(
         job,
+        EndedAttempts(counts, {}),
         rank=new.spec.priority,
         seq=seq,
         queued_time=new.create_time,
         rank_time=new.create_time,
         dedup_key=new.dedup_key,
+        step_output=step_output,
     )
 
 
@@ -344,11 +291,3 @@ def shared_result(job: Job) -> Result | None:
     if job.result is None:
         return None
     return replace(job.result, usage=Usage(), cost_usd=0.0, cached=True, stage_seconds={})
-
-
-def _without_message(error: JobError | None) -> JobError | None:
-    return replace(error, message="") if error else None
-
-
-def _entered(stage_seconds: Mapping[Stage, float]) -> Mapping[Stage, float]:
-    return {stage: seconds for stage, seconds in stage_seconds.items() if seconds}

@@ -1,5 +1,6 @@
 """Forgets a user: what the jobs said and gave, and the images. What a bill needs stays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime import logs
@@ -26,10 +27,13 @@ class Removal:
 class Purge:
     """The use case."""
 
-    def __init__(self, *, store: UserStore, cancel: Cancel, forgetting: Forgetting) -> None:
+    def __init__(
+        self, *, store: UserStore, cancel: Cancel, forgetting: Forgetting, on_images_removed: Callable[[], None]
+    ) -> None:
         self._store = store
         self._cancel = cancel
         self._forgetting = forgetting
+        self._on_images_removed = on_images_removed
 
     async def user(self, client_id: str, user_id: str) -> Removal:
         """Cancel the jobs of a user that are not final, and remove the content of all; states, times and costs stay.
@@ -54,5 +58,6 @@ class Purge:
                 break
         else:
             _log.warning("purge_outrun_by_submissions", client_id=client_id)
+        self._on_images_removed()
         await self._forgetting.user(client_id, user_id)
         return Removal(cancelled_jobs=cancelled, purged=purged)

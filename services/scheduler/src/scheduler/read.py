@@ -80,7 +80,7 @@ class Read:
 
     def with_wait(self, job: Job) -> Job:
         """Add the reason why the job waits."""
-        around = self._board.surroundings(job.spec.lane)
+        around = self._board.surroundings(job.lane)
         return dataclasses.replace(job, wait=wait_of(job, around, now=self._time.now()))
 
 

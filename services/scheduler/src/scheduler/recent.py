@@ -61,5 +61,8 @@ def _size(job: Job) -> int:
     """Return about how many bytes a job takes."""
     spec = job.spec
     texts = len(spec.prompt) + len(spec.system_instruction) + len(spec.schema_json)
+    if spec.post_process is not None:
+        texts += len(spec.post_process.prompt) + len(spec.post_process.schema_json)
     output = len(job.result.output_json) if job.result else 0
-    return _FIXED_BYTES + texts + output + 1_024 * len(job.attempts)
+    attempts = sum(1_024 + len(attempt.raw_answer) for attempt in job.attempts)
+    return _FIXED_BYTES + texts + output + attempts

@@ -1,6 +1,7 @@
 """What passes between the use cases and the store: claims, ends, returns, registrations."""
 
 import datetime
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -66,7 +67,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedJob:
-    """A job that is RUNNING now, for one executor."""
+    """A job that is RUNNING now, for one executor; `flaws` are those of its answers in this step, oldest first."""
 
     attempt_id: AttemptId
     executor_id: str
@@ -82,11 +83,12 @@ class ClaimedJob:
     traceparent: str
     queued_time: datetime.datetime
     start_time: datetime.datetime
+    flaws: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """What is kept of an attempt that ended."""
+    """What is kept of an attempt that ended; as in `jobs.Attempt`."""
 
     attempt_id: AttemptId
     outcome: AttemptOutcome
@@ -97,12 +99,16 @@ class AttemptRecord:
     model_version: str = ""
     stage_seconds: Mapping[Stage, float]
     paid: bool = False
+    unanswered: bool = False
+    flaw: str = ""
+    output_path: str = ""
     raw_answer: str = ""
+    service_tier: str = ""
 
     def without_content(self) -> "AttemptRecord":
         """Return what may be kept of an attempt whose job was purged."""
         error = replace(self.error, message="") if self.error else None
-        return replace(self, error=error, raw_answer="")
+        return replace(self, error=error, raw_answer="", output_path="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +119,7 @@ class FinalRecord:
         state: SUCCEEDED with an output, FAILED with an error, or EXPIRED.
         error: The job's; None takes the attempt's.
         session: The end counts only while the attempt runs in this session; None means in any.
+        step: Of a success, the step that it ends, which has to be the job's last and present one.
     """
 
     record: AttemptRecord
@@ -120,6 +127,16 @@ class FinalRecord:
     output_json: str = ""
     error: JobError | None = None
     session: int | None = None
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvanceRecord:
+    """A success of a step that is not the job's last: the job waits in its next lane, at its old seq."""
+
+    record: AttemptRecord
+    output_json: str
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +165,9 @@ class RunningJob:
         executor_id: Who runs it.
         session: In which of its sessions.
         stage: Where it stands, as last stored.
-        paid_calls: Of earlier attempts.
+        paid_calls: Of earlier attempts of the step.
         preparing_deaths: Executors that died while they prepared the job.
+        flaws: Of earlier answers in the step, oldest first.
     """
 
     lane: str
@@ -161,6 +179,8 @@ class RunningJob:
     paid_calls: int
     preparing_deaths: int
     expire_time: datetime.datetime | None
+    step: int = 1
+    flaws: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,3 +306,83 @@ class Purged:
             images=self.images + other.images,
             kept_images=self.kept_images | other.kept_images,
         )
+
+
+class RefusedKind(enum.IntEnum):
+    """What the provider refuses again and again; the numbers are stored."""
+
+    SCHEMA = 1
+    IMAGE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Something of a client that was refused.
+
+    Attributes:
+        kind: What it is.
+        client_id: Whose.
+        key: SHA-256, of the image's bytes or of the schema's text, in lower-case hex.
+        lane: Where a schema was refused; "" for an image.
+        count: Refusals in a row.
+        until: Nothing with it is tried before this time; None while it is tried.
+        message: The last refusal, for people.
+    """
+
+    kind: RefusedKind
+    client_id: str
+    key: str
+    lane: str = ""
+    count: int
+    until: datetime.datetime | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something that wants a person.
+
+    Attributes:
+        name: UPPER_SNAKE, as MODEL_REROUTED.
+        subject: What it is about, as a lane; one alert of a name and subject is active at a time.
+        severity: WARNING or CRITICAL.
+        message: For people.
+        end_time: None while it holds.
+    """
+
+    name: str
+    subject: str
+    severity: str
+    message: str
+    start_time: datetime.datetime
+    end_time: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageQuery:
+    """Which days of a client's usage are summed up, `to_day` excluded, and by what: user, model, day or label:NAME."""
+
+    from_day: datetime.date
+    to_day: datetime.date
+    group_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """What a group used.
+
+    Attributes:
+        group: A value for each entry of group_by.
+        jobs: Jobs that ended.
+        usage: Tokens.
+        cost_usd: All of it.
+        wasted_usd: The part that gave no accepted result.
+        unanswered_calls: Calls that may have been billed without an answer.
+    """
+
+    group: Mapping[str, str]
+    jobs: int
+    usage: Usage
+    cost_usd: float
+    wasted_usd: float
+    unanswered_calls: int

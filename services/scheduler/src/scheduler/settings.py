@@ -24,8 +24,10 @@ DEFAULT_MODELS = (
     "gemini-3.1-flash-lite",
 )
 
+DEFAULT_DEEPSEEK_MODELS = ("deepseek-v4-flash", "deepseek-v4-pro")
 
 _YEAR_SECONDS = 31_536_000
+_DAY_SECONDS = 86_400
 _HOUR_SECONDS = 3_600
 
 
@@ -51,8 +53,24 @@ class SchedulerSettings(ProgramSettings):
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_MODELS, min_length=1, description="Models that jobs may name, by comma; the first is the default."
     )
+    deepseek_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_DEEPSEEK_MODELS,
+        min_length=1,
+        description="Models that second steps may name, by comma; the first is the default.",
+    )
     timeout_seconds: float = Field(300, ge=10, le=3600, description="The longest one attempt may take by default.")
+    flex_timeout_seconds: float = Field(
+        1200, ge=10, le=3600, description="The longest one attempt in the flex tier may take by default."
+    )
+    low_priority_tier: str = Field(
+        "FLEX",
+        pattern="^(STANDARD|FLEX|PRIORITY)$",
+        description="The service tier of jobs at priority 3 that name none: STANDARD, FLEX or PRIORITY.",
+    )
     max_retries: int = Field(3, ge=0, le=10, description="Charged failures that are followed by another attempt.")
+    max_paid_calls: int = Field(
+        0, ge=0, description="Paid calls that a step of a job may cost; 0 is one more than its retries."
+    )
     heartbeat_seconds: float = Field(3, gt=0, le=_HOUR_SECONDS, description="How often executors send a heartbeat.")
     executor_lost_seconds: float = Field(
         10, gt=0, le=_HOUR_SECONDS, description="Silence after which an executor is lost; at least two heartbeats."
@@ -61,6 +79,13 @@ class SchedulerSettings(ProgramSettings):
     breaker_open_seconds: float = Field(
         300, gt=0, le=_YEAR_SECONDS, description="How long an open breaker lets nothing through."
     )
+    schema_failures: int = Field(
+        5, ge=1, description="Refusals in a row, without a word of why, that stop a client's schema in a lane."
+    )
+    schema_stop_seconds: float = Field(
+        3600, gt=0, le=_DAY_SECONDS, description="How long a stopped schema is refused before one job tries it again."
+    )
+    image_refusals: int = Field(2, ge=1, description="Refusals that put an image in quarantine, for a day.")
     result_cache_seconds: float = Field(
         3600, ge=0, le=_YEAR_SECONDS, description="How long a result answers identical requests."
     )
@@ -101,15 +126,25 @@ class SchedulerSettings(ProgramSettings):
         le=_HOUR_SECONDS,
         description="How long a call may stand still as its peer does not read, or sends no more of an upload.",
     )
+    image_store: str = Field(
+        "",
+        description="Where the bytes of images are kept: s3://bucket/prefix or file:///directory; empty is the database.",
+    )
+    image_lifetime_seconds: float = Field(
+        _DAY_SECONDS,
+        ge=_DAY_SECONDS,
+        le=_YEAR_SECONDS,
+        description="How long an image is kept after it was sent or named; unfinished jobs keep theirs.",
+    )
     stop_seconds: float = Field(10, ge=0, le=_HOUR_SECONDS, description="How long running calls may go on at a stop.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "deepseek_models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("models")
+    @field_validator("models", "deepseek_models")
     @classmethod
     def _check_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for model in value:
@@ -146,6 +181,16 @@ class SchedulerSettings(ProgramSettings):
         is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
         if value and not (parts.scheme in {"http", "https"} and parts.hostname and is_plain):
             raise ValueError("it must be http:// or https:// with a host, and a path at most")
+        return value.rstrip("/")
+
+    @field_validator("image_store")
+    @classmethod
+    def _check_image_store(cls, value: str) -> str:
+        is_place = re.fullmatch(
+            r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[\w.=-]+)*/*|file:///[^?#]*[^?#/][^?#]*", value, re.ASCII
+        )
+        if value and (not is_place or "/../" in f"{value}/"):
+            raise ValueError("it must be s3://bucket, s3://bucket/prefix, or file:/// and a directory")
         return value.rstrip("/")
 
     @field_validator("tls_key_file")
@@ -207,12 +252,24 @@ class SchedulerSettings(ProgramSettings):
         return datetime.timedelta(seconds=self.timeout_seconds)
 
     @property
+    def flex_timeout(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.flex_timeout_seconds)
+
+    @property
     def heartbeat_interval(self) -> datetime.timedelta:
         return datetime.timedelta(seconds=self.heartbeat_seconds)
 
     @property
     def breaker_open(self) -> datetime.timedelta:
         return datetime.timedelta(seconds=self.breaker_open_seconds)
+
+    @property
+    def schema_stop(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.schema_stop_seconds)
+
+    @property
+    def image_lifetime(self) -> datetime.timedelta:
+        return datetime.timedelta(seconds=self.image_lifetime_seconds)
 
     @property
     def result_lifetime(self) -> datetime.timedelta:

@@ -1,94 +1,25 @@
-"""What an executor says of an attempt's end, and what that makes of the job and of its lane. Pure."""
+"""What the end of an attempt makes of its job. Pure."""
 
 import datetime
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import replace
 
-from policies import prices, retry
+from policies import ladder, retry
 from policies.breaker import Health
-from scheduler.jobs import AttemptOutcome, JobError, JobState, Stage, Usage
-from scheduler.records import AttemptId, AttemptRecord, FinalRecord, ReturnRecord, RunningJob
+from policies.ladder import Flaw
+from scheduler.jobs import AttemptOutcome, JobError, JobState, Stage
+from scheduler.outcomes import Failed, Outcome, Released, Succeeded, Throttled, record_of
+from scheduler.records import AdvanceRecord, AttemptId, AttemptRecord, FinalRecord, ReturnRecord, RunningJob
 
-_PROVIDER_FAILURES = frozenset({"PROVIDER_ERROR", "TIMEOUT"})
 _PREPARING = (Stage.STARTING, Stage.FETCHING_IMAGE)
 _PAYING = (Stage.GEMINI_ANALYZING, Stage.DEEPSEEK_ANALYZING, Stage.VALIDATING)
-_CALLING = (Stage.GEMINI_ANALYZING, Stage.DEEPSEEK_ANALYZING)
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """A valid answer."""
-
-    output_json: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """No valid answer. `retry_after` is the provider's own time."""
-
-    error: JobError
-    raw_answer: str = ""
-    retry_after: datetime.timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Throttled:
-    """The provider's limit was hit.
-
-    Attributes:
-        message: The provider's words.
-        retry_after: The provider's own time.
-        lane_stop: Why nobody may call the lane until a person has acted; "" if it is only a matter of time.
-    """
-
-    message: str
-    retry_after: datetime.timedelta | None = None
-    lane_stop: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """Goes back without blame."""
-
-    message: str
-
-
-Verdict = Succeeded | Failed | Throttled | Released
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended, as its executor tells it."""
-
-    attempt_id: AttemptId
-    verdict: Verdict
-    usage: Usage | None
-    model_version: str
-    stage_seconds: Mapping[Stage, float]
-    paid: bool
-    traceparent: str
-
-    @property
-    def health(self) -> Health:
-        """What it says about the provider."""
-        match self.verdict:
-            case Succeeded():
-                return Health.ANSWERED
-            case Failed(error=error) if error.kind in _PROVIDER_FAILURES:
-                return Health.FAILED
-            case Failed(error=error) if error.kind != "CANCELLED" and any(
-                stage in self.stage_seconds for stage in _CALLING
-            ):
-                return Health.ANSWERED
-            case _:
-                return Health.UNKNOWN
-
-
-def settle_success(outcome: Outcome, verdict: Succeeded, *, now: datetime.datetime) -> FinalRecord:
-    """Return what a valid answer makes of its job."""
+def settle_success(outcome: Outcome, verdict: Succeeded, *, now: datetime.datetime) -> FinalRecord | AdvanceRecord:
+    """Return what a valid answer makes of its job: it brings it to its next step, or ends it after the last one."""
     record = record_of(outcome, now=now)
-    return FinalRecord(record=record, state=JobState.SUCCEEDED, output_json=verdict.output_json)
+    if outcome.step < outcome.steps:
+        return AdvanceRecord(record=record, output_json=verdict.output_json, step=outcome.step)
+    return FinalRecord(record=record, state=JobState.SUCCEEDED, output_json=verdict.output_json, step=outcome.step)
 
 
 def settle(
@@ -97,6 +28,7 @@ def settle(
     running: RunningJob,
     *,
     breaker_closed: bool,
+    paid_cap: int = 0,
     now: datetime.datetime,
     draw: float,
 ) -> FinalRecord | ReturnRecord:
@@ -107,12 +39,15 @@ def settle(
         verdict: Its verdict.
         running: What is known of the job.
         breaker_closed: Whether the lane's breaker was closed until this outcome.
+        paid_cap: How many calls of a step may be paid for; 0 means as many as the retries allow.
         now: The store's time.
         draw: A random number in [0, 1).
     """
     record = record_of(outcome, now=now)
     decision: retry.TryAgain | retry.GiveUp = retry.TryAgain(None, charged=False)
     if isinstance(verdict, Failed):
+        if not _ladder_goes_on(verdict, running):
+            return FinalRecord(record=record, state=JobState.FAILED, error=_at_the_end_of_the_ladder(verdict))
         decision = retry.after_failure(
             retryable=verdict.error.retryable,
             retry_count=running.retry_count,
@@ -123,10 +58,10 @@ def settle(
         )
     if isinstance(decision, retry.GiveUp):
         return FinalRecord(record=record, state=JobState.FAILED)
-    return _wait_again(record, running, decision, now=now)
+    return _wait_again(record, running, decision, paid_cap=paid_cap, now=now)
 
 
-def overdue(attempt_id: AttemptId) -> Outcome:
+def overdue(attempt_id: AttemptId, running: RunningJob) -> Outcome:
     """Return what is said of an attempt whose executor should have ended it long ago."""
     message = "The call took longer than its timeout, and its executor did not end it."
     return Outcome(
@@ -137,11 +72,20 @@ def overdue(attempt_id: AttemptId) -> Outcome:
         stage_seconds={},
         paid=True,
         traceparent="",
+        step=running.step,
+        unanswered=True,
+        lane=running.lane,
     )
 
 
 def settle_lost(
-    attempt_id: AttemptId, running: RunningJob, reason: str, *, died: bool, now: datetime.datetime
+    attempt_id: AttemptId,
+    running: RunningJob,
+    reason: str,
+    *,
+    died: bool,
+    paid_cap: int = 0,
+    now: datetime.datetime,
 ) -> FinalRecord | ReturnRecord:
     """Return what the loss of an attempt makes of its job: it waits again at its old place, and is not charged.
 
@@ -150,16 +94,19 @@ def settle_lost(
         running: What is known of the job.
         reason: What happened, for people.
         died: Whether its executor may have died of it.
+        paid_cap: As in `settle`.
         now: The store's time.
     """
+    # Its call was announced, and may have been billed.
+    called = running.stage in _PAYING
     record = AttemptRecord(
         attempt_id=attempt_id,
         outcome=AttemptOutcome.LOST,
         finish_time=now,
         error=JobError(kind="LOST", message=reason, retryable=True),
         stage_seconds={},
-        # Its call was announced, and may have been billed.
-        paid=running.stage in _PAYING,
+        paid=called,
+        unanswered=called,
     )
     suspected = died and running.stage in _PREPARING
     if suspected and running.preparing_deaths + 1 >= retry.MAX_PREPARING_DEATHS:
@@ -171,14 +118,30 @@ def settle_lost(
         retry.TryAgain(None, charged=False),
         died_preparing=suspected,
         session=running.session,
+        paid_cap=paid_cap,
         now=now,
     )
 
 
 def settle_withdrawn(
-    attempt_id: AttemptId, running: RunningJob, reason: str, *, now: datetime.datetime
+    attempt_id: AttemptId,
+    running: RunningJob,
+    reason: str,
+    *,
+    after: datetime.timedelta | None = None,
+    paid_cap: int = 0,
+    now: datetime.datetime,
 ) -> FinalRecord | ReturnRecord:
-    """Return what becomes of a job whose executor gave the attempt back before its call, as it was asked to."""
+    """Return what becomes of a job whose attempt came back before its call, as it was asked to, or was never sent.
+
+    Args:
+        attempt_id: Which attempt.
+        running: What is known of the job.
+        reason: What happened, for people.
+        after: How long the job waits before its next attempt; None for not at all.
+        paid_cap: As in `settle`.
+        now: The store's time.
+    """
     record = AttemptRecord(
         attempt_id=attempt_id,
         outcome=AttemptOutcome.RELEASED,
@@ -186,38 +149,18 @@ def settle_withdrawn(
         error=JobError(kind="RELEASED", message=reason, retryable=True),
         stage_seconds={},
     )
-    return _wait_again(record, running, retry.TryAgain(None, charged=False), session=running.session, now=now)
+    decision = retry.TryAgain(None if after is None else after.total_seconds(), charged=False)
+    return _wait_again(record, running, decision, session=running.session, paid_cap=paid_cap, now=now)
 
 
-def record_of(outcome: Outcome, *, now: datetime.datetime) -> AttemptRecord:
-    """Return what is kept of an attempt."""
-    how, error, raw_answer = _said(outcome.verdict)
-    return AttemptRecord(
-        attempt_id=outcome.attempt_id,
-        outcome=how,
-        finish_time=now,
-        error=error,
-        usage=outcome.usage,
-        cost_usd=cost_usd(outcome, now.date()),
-        model_version=outcome.model_version,
-        stage_seconds=outcome.stage_seconds,
-        paid=outcome.paid,
-        raw_answer=raw_answer,
-    )
+def _ladder_goes_on(verdict: Failed, running: RunningJob) -> bool:
+    """Say whether the flaw of the answer, if it has one, may be met with another call."""
+    return not verdict.flaw or ladder.may_try_again([*running.flaws, verdict.flaw])
 
 
-def _said(verdict: Verdict) -> tuple[AttemptOutcome, JobError | None, str]:
-    match verdict:
-        case Succeeded():
-            return AttemptOutcome.SUCCEEDED, None, ""
-        case Failed(error=error, raw_answer=raw_answer):
-            return AttemptOutcome.FAILED, error, raw_answer
-        case Throttled(message=message):
-            return AttemptOutcome.THROTTLED, JobError(kind="THROTTLED", message=message, retryable=True), ""
-        case Released(message=message):
-            return AttemptOutcome.RELEASED, JobError(kind="RELEASED", message=message, retryable=True), ""
-        case _:
-            assert_never(verdict)
+def _at_the_end_of_the_ladder(verdict: Failed) -> JobError:
+    """Return the job's error. An answer that is protected text again and again will not become another one."""
+    return replace(verdict.error, retryable=verdict.error.retryable and verdict.flaw != Flaw.RECITATION)
 
 
 def _wait_again(
@@ -225,13 +168,14 @@ def _wait_again(
     running: RunningJob,
     decision: retry.TryAgain,
     *,
+    paid_cap: int,
     now: datetime.datetime,
     died_preparing: bool = False,
     session: int | None = None,
 ) -> FinalRecord | ReturnRecord:
     """Let the job wait again, unless it may not be called any more."""
     paid_calls = running.paid_calls + record.paid
-    if not retry.may_pay_again(paid_calls=paid_calls, max_retries=running.max_retries):
+    if not retry.may_pay_again(paid_calls=paid_calls, max_retries=running.max_retries, cap=paid_cap):
         said = record.error.message if record.error else ""
         message = f"Calls that may have been billed and gave no result: {paid_calls}; the last: {said}"
         return _failed(record, "PAID_CALLS_EXHAUSTED", message, session=session)
@@ -248,17 +192,3 @@ def _wait_again(
 def _failed(record: AttemptRecord, kind: str, message: str, *, session: int | None) -> FinalRecord:
     error = JobError(kind=kind, message=message, retryable=False)
     return FinalRecord(record=record, state=JobState.FAILED, error=error, session=session)
-
-
-def cost_usd(outcome: Outcome, day: datetime.date) -> float:
-    """Return what an attempt cost; 0 where the provider counted nothing."""
-    if outcome.usage is None:
-        return 0.0
-    return prices.cost_usd(
-        outcome.model_version,
-        input_tokens=outcome.usage.input_tokens,
-        output_tokens=outcome.usage.output_tokens,
-        thinking_tokens=outcome.usage.thinking_tokens,
-        cached_tokens=outcome.usage.cached_tokens,
-        day=day,
-    )

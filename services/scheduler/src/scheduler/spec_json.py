@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from scheduler.jobs import BLANKS, CachePolicy, Generation, JobSpec
+from scheduler.jobs import BLANKS, CachePolicy, Generation, JobSpec, PostProcess
 
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -29,16 +29,22 @@ def decode(text: str) -> JobSpec:
 
 def sha256(spec: JobSpec) -> bytes:
     """Return a hash of the domain's values: the same for the same request, however it was encoded on the wire."""
-    canonical = dataclasses.replace(spec, schema_json=_compact(spec.schema_json), generation=_explicit(spec.generation))
+    canonical = dataclasses.replace(
+        spec,
+        schema_json=_compact(spec.schema_json),
+        generation=_explicit(spec.generation),
+        post_process=_canonical_step(spec.post_process),
+    )
     return hashlib.sha256(_canonical.encode(canonical)).digest()
 
 
 def dedup_key(client_id: str, spec: JobSpec) -> bytes | None:
     """Return what identical requests of one client have in common, None for one that wants to be alone.
 
-    That is everything the provider gets to see, and nothing else: not the priority, the labels, or for whom it is.
+    That is everything the providers get to see, and nothing else: not the priority, the labels, or for whom it is. What
+    is at an address may be another image each time, so no job is identical to one that names one.
     """
-    if spec.cache is CachePolicy.OFF:
+    if spec.cache is CachePolicy.OFF or any(image.uri for image in spec.images):
         return None
     request = [
         client_id,
@@ -48,8 +54,18 @@ def dedup_key(client_id: str, spec: JobSpec) -> bytes | None:
         _compact(spec.schema_json),
         [(image.sha256, image.mime_type) for image in spec.images],
         _explicit(spec.generation),
+        _canonical_step(spec.post_process),
     ]
     return hashlib.sha256(_canonical.encode(request)).digest()
+
+
+def schema_sha256(schema_json: str) -> str:
+    """Return the hash of a schema's text, whatever white space is between its parts, in lower-case hex."""
+    return hashlib.sha256(_compact(schema_json).encode()).hexdigest()
+
+
+def _canonical_step(step: PostProcess | None) -> PostProcess | None:
+    return None if step is None else dataclasses.replace(step, schema_json=_compact(step.schema_json))
 
 
 def _explicit(generation: Generation) -> Generation:

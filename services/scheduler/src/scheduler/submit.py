@@ -12,8 +12,8 @@ from runtime import logs
 from scheduler import spec_json
 from scheduler.board import Board
 from scheduler.callers import UNLIMITED, SubmissionLimits
+from scheduler.drafts import SpecDraft
 from scheduler.errors import (
-    BreakerOpen,
     ImagesMissing,
     InvalidRequest,
     NotAccepting,
@@ -23,19 +23,19 @@ from scheduler.errors import (
     StoreUnavailable,
     Violation,
 )
-from scheduler.estimates import ask_of
 from scheduler.image_cache import ImageCache
 from scheduler.image_header import ImageRefused
 from scheduler.job_ids import JobIds
 from scheduler.jobs import ImageRef, Job, JobSpec, JobState, NewImage, NewJob
+from scheduler.lane_check import check_lanes
 from scheduler.ports import StoreClock, SubmissionStore
 from scheduler.records import Accepted
+from scheduler.refusals import Refusals
 from scheduler.signals import Signals
 from scheduler.validation import (
     DEFAULT_PRIORITY,
     CheckedSpec,
     Defaults,
-    SpecDraft,
     check_request_id,
     check_spec,
     new_image,
@@ -46,7 +46,6 @@ _LEAST_PRIORITY = 3
 # A large batch holds the event loop for a while, again and again; two at a time leave room for running work.
 _LARGE_BATCH = 50
 _LARGE_AT_ONCE = 2
-_PROBE_TIME = datetime.timedelta(seconds=1)
 
 _log = logs.get_logger(__name__)
 
@@ -71,11 +70,12 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition:
-    """A job to do again; its spec was valid before."""
+    """A job to do again; its spec was valid before. One that passed its first step may begin at its second."""
 
     spec: JobSpec
     request_id: str
     retried_from: str
+    step: int = 1
 
 
 class Submit:
@@ -90,6 +90,7 @@ class Submit:
         images: ImageCache,
         defaults: Defaults,
         board: Board,
+        refusals: Refusals,
         signals: Signals,
         wake: Callable[[], None],
         expect_due: Callable[[datetime.datetime], None],
@@ -100,6 +101,7 @@ class Submit:
         self._images = images
         self._defaults = defaults
         self._board = board
+        self._refusals = refusals
         self._signals = signals
         self._wake = wake
         self._expect_due = expect_due
@@ -138,7 +140,7 @@ class Submit:
     async def _take_in(
         self, client_id: str, submissions: Sequence[Submission], limits: SubmissionLimits
     ) -> Sequence[tuple[str, Job | None]]:
-        checked = await self._check([_with_priority(each, limits) for each in submissions])
+        checked = await self._check(client_id, [_with_priority(each, limits) for each in submissions])
         for submission, spec in zip(submissions, checked, strict=True):
             _check_priority(spec.spec, limits, submission.path_to("spec.priority"))
         await self._pace(client_id, len(submissions), limits)
@@ -236,7 +238,7 @@ class Submit:
         await self._store_images(client_id, [image])
         return image.ref
 
-    async def _check(self, submissions: Sequence[Submission]) -> list[CheckedSpec]:
+    async def _check(self, client_id: str, submissions: Sequence[Submission]) -> list[CheckedSpec]:
         checked: list[CheckedSpec] = []
         violations: list[Violation] = []
         now = self._time.now()
@@ -245,7 +247,8 @@ class Submit:
             outcome = check_spec(submission.draft, submission.path_to("spec"), self._defaults, now=now)
             if isinstance(outcome, CheckedSpec):
                 checked.append(outcome)
-                violations += self._check_lane(outcome.spec, submission, now)
+                violations += check_lanes(outcome.spec, submission.path_to("spec"), self._board, now=now)
+                violations += self._check_refusals(client_id, outcome.spec, submission)
             else:
                 violations += outcome
             # A dense schema takes a tenth of a second, and a batch may bring a thousand of them.
@@ -254,26 +257,16 @@ class Submit:
             raise InvalidRequest(violations)
         return checked
 
-    def _check_lane(self, spec: JobSpec, submission: Submission, now: datetime.datetime) -> list[Violation]:
-        """Refuse what its lane could never take. Raises BreakerOpen."""
-        lane = self._board.lane(spec.lane)
-        if spec.fail_fast and not lane.breaker.is_closed:
-            until = lane.breaker.open_until
-            raise BreakerOpen(lane.name, max(until - now, _PROBE_TIME) if until else _PROBE_TIME)
-        limits, ask = lane.limits, ask_of(spec, day=now.date())
-        if limits.input_tokens_per_minute is not None and ask.tokens > limits.input_tokens_per_minute:
-            message = f"takes about {ask.tokens} input tokens, more than its lane allows in a minute"
-            return [Violation(submission.path_to("spec"), message)]
-        if limits.dollars_per_10_minutes is not None and ask.dollars > limits.dollars_per_10_minutes:
-            message = f"costs about {ask.dollars:.4f} US dollars, more than its lane allows in ten minutes"
-            return [Violation(submission.path_to("spec"), message)]
-        return []
+    def _check_refusals(self, client_id: str, spec: JobSpec, submission: Submission) -> list[Violation]:
+        """Refuse what the provider has refused again and again."""
+        fields = ["sha256" if image.data is None else "data" for image in submission.draft.images]
+        return self._refusals.violations(client_id, spec, submission.path_to("spec"), fields)
 
     async def _resolve_images(
         self, client_id: str, submissions: Sequence[Submission], checked: Sequence[CheckedSpec]
     ) -> list[JobSpec]:
         """Give images that were named by their hash the type and size that the store knows."""
-        named = {image.sha256 for spec in checked for image in spec.spec.images if not image.size}
+        named = {image.sha256 for spec in checked for image in spec.spec.images if _is_named(image)}
         if not named:
             return [spec.spec for spec in checked]
         known = await self._store.find_images(client_id, named)
@@ -281,13 +274,14 @@ class Submit:
             Violation(submission.path_to(f"spec.images[{index}].sha256"), "is unknown; upload the image first")
             for submission, spec in zip(submissions, checked, strict=True)
             for index, image in enumerate(spec.spec.images)
-            if not image.size and image.sha256 not in known
+            if _is_named(image) and image.sha256 not in known
         ]
         if violations:
             raise InvalidRequest(violations)
         return [
             dataclasses.replace(
-                spec.spec, images=tuple(image if image.size else known[image.sha256] for image in spec.spec.images)
+                spec.spec,
+                images=tuple(known[image.sha256] if _is_named(image) else image for image in spec.spec.images),
             )
             for spec in checked
         ]
@@ -323,7 +317,13 @@ class Submit:
             traceparent=traceparent,
             dedup_key=spec_json.dedup_key(client_id, spec),
             retried_from=repetition.retried_from,
+            step=repetition.step,
         )
+
+
+def _is_named(image: ImageRef) -> bool:
+    """Say whether an image was named by its hash, and not more is known of it yet."""
+    return not image.size and not image.uri
 
 
 def _with_priority(submission: Submission, limits: SubmissionLimits) -> Submission:
@@ -347,6 +347,7 @@ def _accepted(client_id: str, job: NewJob, place: Accepted) -> Job:
         traceparent=job.traceparent,
         state=JobState.SCHEDULED if job.due_time else JobState.QUEUED,
         create_time=job.create_time,
+        step=job.step,
         next_attempt_time=job.due_time,
         leader=place.leader,
         retried_from=job.retried_from,

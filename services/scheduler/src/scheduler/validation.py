@@ -6,13 +6,15 @@ The bounds are those of the contract. Nothing here knows the wire or the store.
 import datetime
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from scheduler import image_uri
+from scheduler.drafts import ImageDraft, PostProcessDraft, SpecDraft
 from scheduler.errors import Violation
-from scheduler.image_header import ImageLimits, ImageRefused, check_image
-from scheduler.jobs import CachePolicy, Generation, ImageRef, JobSpec, NewImage
+from scheduler.image_header import MIME_TYPES, ImageLimits, ImageRefused, canonical_type, check_image
+from scheduler.jobs import CachePolicy, Generation, ImageRef, JobSpec, NewImage, PostProcess
 from scheduler.schema_check import BadSchema, check_schema
 
 MAX_IMAGES = 16
@@ -32,54 +34,30 @@ _THINKING_LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
 _SERVICE_TIERS = ("STANDARD", "FLEX", "PRIORITY")
 
 DEFAULT_PRIORITY = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageDraft:
-    """An image as it was sent: one of data, uri and sha256 is set, or none."""
-
-    data: bytes | None = None
-    uri: str | None = None
-    sha256: str | None = None
-    mime_type: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecDraft:
-    """A spec as it was sent: nothing is checked, nothing is filled in.
-
-    Attributes:
-        schema_json: None if there is no schema; the text of a Struct has sorted keys and integers where it had
-            integral numbers.
-        refused: Fields that cannot be taken as they are, and why.
-    """
-
-    user_id: str = ""
-    images: tuple[ImageDraft, ...] = ()
-    prompt: str = ""
-    system_instruction: str = ""
-    schema_json: str | None = None
-    schema_is_struct: bool = False
-    model: str = ""
-    priority: int = 0
-    timeout: datetime.timedelta | None = None
-    max_retries: int | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    generation: Generation = field(default_factory=Generation)
-    cache: int = 0
-    fail_fast: bool = False
-    schedule_time: datetime.datetime | None = None
-    expire_time: datetime.datetime | None = None
-    refused: Mapping[str, str] = field(default_factory=dict)
+LOWEST_PRIORITY = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What a spec gets where it is silent, and which models it may name."""
+    """What a spec gets where it is silent, and which models it may name.
 
-    models: Collection[str]
+    Attributes:
+        models: Of the first step.
+        model: The one of a spec that names none.
+        deepseek_models: Of the second step; the first is the one of a spec that names none.
+        timeout: Of an attempt.
+        flex_timeout: Of an attempt where the first step is done in the flex tier.
+        low_priority_tier: The tier of jobs of the lowest priority that name none.
+        max_retries: Of each step.
+        image_limits: Of each image.
+    """
+
+    models: Sequence[str]
     model: str
+    deepseek_models: Sequence[str] = ("deepseek-v4-flash", "deepseek-v4-pro")
     timeout: datetime.timedelta = datetime.timedelta(minutes=5)
+    flex_timeout: datetime.timedelta = datetime.timedelta(minutes=20)
+    low_priority_tier: str = "FLEX"
     max_retries: int = 3
     image_limits: ImageLimits = field(default_factory=ImageLimits)
 
@@ -89,7 +67,7 @@ class CheckedSpec:
     """A spec whose fields are right.
 
     Attributes:
-        spec: Images given by sha256 have size 0 until the store has told it.
+        spec: Images given by sha256 have size 0 until the store has told it; those with a uri keep it.
         new_images: The images that came as bytes.
     """
 
@@ -106,7 +84,7 @@ def check_spec(
     check.text("prompt", draft.prompt, required=True, max_bytes=MAX_TEXT_BYTES)
     check.text("system_instruction", draft.system_instruction, max_bytes=MAX_TEXT_BYTES)
     images = check.images(draft.images, defaults.image_limits)
-    check.schema(draft)
+    check.schema("", draft.schema_json, is_struct=draft.schema_is_struct)
     check.that(
         not draft.model or draft.model in defaults.models,
         "model",
@@ -124,30 +102,49 @@ def check_spec(
     check.labels(draft.labels)
     check.times(draft.schedule_time, draft.expire_time, now)
     generation = check.generation(draft.generation)
+    post_process = check.post_process(draft.post_process, defaults.deepseek_models)
     check.that(0 <= draft.cache <= max(CachePolicy), "cache", "is not a CachePolicy")
     for name, why in draft.refused.items():
         check.that(False, name, why)  # noqa: FBT003 - always a violation
     if check.violations:
         return check.violations
-    spec = JobSpec(
+    spec = _filled_in(draft, [ref for ref, _ in images], generation, post_process, defaults)
+    return CheckedSpec(spec=spec, new_images=tuple(new for _, new in images if new))
+
+
+def _filled_in(
+    draft: SpecDraft,
+    images: Sequence[ImageRef],
+    generation: Generation,
+    post_process: PostProcess | None,
+    defaults: Defaults,
+) -> JobSpec:
+    priority = draft.priority or DEFAULT_PRIORITY
+    return JobSpec(
         user_id=draft.user_id,
-        images=tuple(ref for ref, _ in images),
+        images=tuple(images),
         prompt=draft.prompt,
         system_instruction=draft.system_instruction,
         schema_json=draft.schema_json or "",
         schema_is_struct=draft.schema_is_struct,
         model=draft.model or defaults.model,
-        priority=draft.priority or DEFAULT_PRIORITY,
-        timeout=draft.timeout or defaults.timeout,
+        priority=priority,
+        timeout=draft.timeout or _timeout(generation.service_tier, priority, defaults),
         max_retries=defaults.max_retries if draft.max_retries is None else draft.max_retries,
         labels=dict(sorted(draft.labels.items())),
         generation=generation,
+        post_process=post_process,
         cache=CachePolicy(draft.cache or CachePolicy.USE),
         fail_fast=draft.fail_fast,
         schedule_time=draft.schedule_time,
         expire_time=draft.expire_time,
     )
-    return CheckedSpec(spec=spec, new_images=tuple(new for _, new in images if new))
+
+
+def _timeout(service_tier: str, priority: int, defaults: Defaults) -> datetime.timedelta:
+    """Return how long an attempt may take by default: the flex tier answers within minutes, not seconds."""
+    tier = service_tier or (defaults.low_priority_tier if priority == LOWEST_PRIORITY else "")
+    return defaults.flex_timeout if tier == "FLEX" else defaults.timeout
 
 
 def check_request_id(request_id: str, path: str) -> list[Violation]:
@@ -239,17 +236,25 @@ class _Checker:
 
     def _image(self, draft: ImageDraft, name: str, limits: ImageLimits) -> tuple[ImageRef, NewImage | None] | None:
         if draft.uri is not None:
-            self.that(False, f"{name}.uri", "is not supported yet; send data, or upload and send sha256")  # noqa: FBT003
-        elif draft.sha256 is not None:
+            return self._linked_image(draft.uri, draft.mime_type, name), None
+        if draft.sha256 is not None:
             self.that(
                 bool(_SHA256.fullmatch(draft.sha256)), f"{name}.sha256", "must be 64 lower-case hexadecimal digits"
             )
             return ImageRef(sha256=draft.sha256, mime_type=draft.mime_type, size=0), None
-        elif not draft.data:
-            self.that(False, f"{name}.data", "is required, or a sha256")  # noqa: FBT003
-        else:
-            return self._inline_image(draft.data, draft.mime_type, name, limits)
-        return None
+        if not draft.data:
+            self.that(False, f"{name}.data", "is required, or a sha256, or a uri")  # noqa: FBT003
+            return None
+        return self._inline_image(draft.data, draft.mime_type, name, limits)
+
+    def _linked_image(self, uri: str, mime_type: str, name: str) -> ImageRef:
+        refusal = image_uri.refusal(uri)
+        self.that(refusal is None, f"{name}.uri", refusal or "")
+        known = canonical_type(mime_type)
+        self.that(
+            not mime_type.strip() or known is not None, f"{name}.mime_type", f"must be one of {', '.join(MIME_TYPES)}"
+        )
+        return ImageRef(sha256="", mime_type=known or "", size=0, uri=uri)
 
     def _inline_image(
         self, data: bytes, mime_type: str, name: str, limits: ImageLimits
@@ -261,14 +266,28 @@ class _Checker:
             return None
         return image.ref, image
 
-    def schema(self, draft: SpecDraft) -> None:
-        name = "response_schema" if draft.schema_is_struct else "response_schema_json"
-        if draft.schema_json is None:
+    def schema(self, prefix: str, schema_json: str | None, *, is_struct: bool) -> None:
+        name = f"{prefix}{'response_schema' if is_struct else 'response_schema_json'}"
+        if schema_json is None:
             self.that(False, name, "a schema is required")  # noqa: FBT003
             return
-        if refusal := _schema_refusal(draft.schema_json):
+        if refusal := _schema_refusal(schema_json):
             path, message = refusal
             self.that(False, f"{name}.{path}" if path else name, message)  # noqa: FBT003
+
+    def post_process(self, draft: PostProcessDraft | None, models: Sequence[str]) -> PostProcess | None:
+        if draft is None:
+            return None
+        known = f"{draft.model!r} is unknown; known are {', '.join(sorted(models))}"
+        self.that(not draft.model or draft.model in models, "post_process.model", known)
+        self.text("post_process.prompt", draft.prompt, required=True, max_bytes=MAX_TEXT_BYTES)
+        self.schema("post_process.", draft.schema_json, is_struct=draft.schema_is_struct)
+        return PostProcess(
+            model=draft.model or models[0],
+            prompt=draft.prompt,
+            schema_json=draft.schema_json or "",
+            schema_is_struct=draft.schema_is_struct,
+        )
 
     def labels(self, labels: Mapping[str, str]) -> None:
         self.that(len(labels) <= MAX_LABELS, "labels", f"at most {MAX_LABELS} are allowed")

@@ -188,5 +188,9 @@ def _at_stage(job: Job, entered: _Entered | None) -> Job:
 
 
 def _without_content(job: Job) -> Job:
-    spec = dataclasses.replace(job.spec, prompt="", system_instruction="", schema_json="")
+    post = job.spec.post_process
+    if post is not None:
+        # That there is one tells in which lane the job waits.
+        post = dataclasses.replace(post, prompt="", schema_json="")
+    spec = dataclasses.replace(job.spec, prompt="", system_instruction="", schema_json="", post_process=post)
     return dataclasses.replace(job, spec=spec, result=None, error=None)

@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from google.protobuf import duration_pb2, json_format, timestamp_pb2
 
 from runtime.tracing import trace_id_of
-from scheduler.jobs import Attempt, Generation, ImageRef, Job, JobError, JobSpec, Result, Stage, Usage, Wait
+from scheduler.jobs import (
+    Attempt,
+    Generation,
+    ImageRef,
+    Job,
+    JobError,
+    JobSpec,
+    PostProcess,
+    Result,
+    Stage,
+    Usage,
+    Wait,
+)
 from visionjobs.v1 import job_pb2
 
 
-def job_to_proto(job: Job, *, full: bool, attempts: bool = False) -> job_pb2.Job:
-    """Return the job in the FULL or the BASIC view; `attempts` adds them to the latter."""
+def job_to_proto(job: Job, *, full: bool, attempts: bool = False, raw_answers: bool = False) -> job_pb2.Job:
+    """Return the job in the FULL or the BASIC view; `attempts` adds them to the latter, `raw_answers` theirs to them."""
     message = job_header(job)
     message.spec.CopyFrom(spec_to_proto(job.spec, full=full))
     message.client_id = job.client_id
@@ -22,6 +34,7 @@ def job_to_proto(job: Job, *, full: bool, attempts: bool = False) -> job_pb2.Job
     message.trace_id = trace_id_of(job.traceparent)
     message.retried_from = job.retried_from or ""
     message.purged = job.purged
+    message.cost_usd = job.cost_usd
     if job.stage is not None:
         message.stage = stage_to_proto(job.stage)
         set_time(message.stage_start_time, job.stage_start_time)
@@ -32,7 +45,7 @@ def job_to_proto(job: Job, *, full: bool, attempts: bool = False) -> job_pb2.Job
     if job.error is not None:
         message.error.CopyFrom(_error_to_proto(job.error))
     if full or attempts:
-        message.attempts.extend(_attempt_to_proto(attempt) for attempt in job.attempts)
+        message.attempts.extend(_attempt_to_proto(attempt, raw_answer=raw_answers) for attempt in job.attempts)
     return message
 
 
@@ -47,10 +60,10 @@ def job_header(job: Job) -> job_pb2.Job:
 
 
 def spec_to_proto(spec: JobSpec, *, full: bool) -> job_pb2.JobSpec:
-    """Return the spec; without `full` lacks prompt, system instruction and schema."""
+    """Return the spec; without `full` lacks prompts, system instruction, schemas, and what follows the path of a uri."""
     message = job_pb2.JobSpec(
         user_id=spec.user_id,
-        images=[job_pb2.Image(sha256=image.sha256, mime_type=image.mime_type) for image in spec.images],
+        images=[image_to_proto(image, full=full) for image in spec.images],
         model=spec.model,
         priority=spec.priority,
         max_retries=spec.max_retries,
@@ -63,18 +76,29 @@ def spec_to_proto(spec: JobSpec, *, full: bool) -> job_pb2.JobSpec:
     set_time(message.expire_time, spec.expire_time)
     if spec.generation != Generation():
         message.generation.CopyFrom(generation_to_proto(spec.generation))
+    if spec.post_process is not None:
+        message.post_process.model = spec.post_process.model
     if full:
         message.prompt = spec.prompt
         message.system_instruction = spec.system_instruction
-        if spec.schema_is_struct:
-            json_format.Parse(spec.schema_json, message.response_schema)
-        else:
-            message.response_schema_json = spec.schema_json
+        _put_schema(message, spec)
+        if spec.post_process is not None:
+            message.post_process.prompt = spec.post_process.prompt
+            _put_schema(message.post_process, spec.post_process)
     return message
 
 
-def image_to_proto(image: ImageRef) -> job_pb2.Image:
+def image_to_proto(image: ImageRef, *, full: bool = True) -> job_pb2.Image:
+    if image.uri:
+        return job_pb2.Image(uri=image.uri if full else image.shown_uri, mime_type=image.mime_type)
     return job_pb2.Image(sha256=image.sha256, mime_type=image.mime_type)
+
+
+def _put_schema(message: job_pb2.JobSpec | job_pb2.PostProcess, of: JobSpec | PostProcess) -> None:
+    if of.schema_is_struct:
+        json_format.Parse(of.schema_json, message.response_schema)
+    else:
+        message.response_schema_json = of.schema_json
 
 
 def stage_to_proto(stage: Stage) -> job_pb2.JobStage.ValueType:
@@ -117,7 +141,7 @@ def _error_to_proto(error: JobError) -> job_pb2.JobError:
     return job_pb2.JobError(kind=error.kind, message=error.message, retryable=error.retryable)
 
 
-def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
+def _attempt_to_proto(attempt: Attempt, *, raw_answer: bool) -> job_pb2.Attempt:
     message = job_pb2.Attempt(
         attempt=attempt.attempt,
         step=attempt.step,
@@ -128,6 +152,13 @@ def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
         cost_usd=attempt.cost_usd,
         model_version=attempt.model_version,
         stage_durations=_durations(attempt.stage_seconds),
+        model=attempt.model,
+        paid=attempt.paid,
+        unanswered=attempt.unanswered,
+        flaw=attempt.flaw,
+        output_path=attempt.output_path,
+        raw_answer=attempt.raw_answer if raw_answer else "",
+        service_tier=attempt.service_tier,
     )
     set_time(message.start_time, attempt.start_time)
     set_time(message.finish_time, attempt.finish_time)

@@ -13,6 +13,7 @@ from scheduler.errors import StoreUnavailable
 from scheduler.estimates import UNKNOWN
 from scheduler.fleet import Credit, Fleet, Heartbeat, HeartbeatEcho, Held, Session, Stop, Uplink, Welcome
 from scheduler.lanes import Lane
+from scheduler.outcomes import Throttled
 from scheduler.permits import Permits
 from scheduler.ports import ExecutorStore, StoreClock
 from scheduler.records import AttemptId, ExecutorInfo
@@ -115,8 +116,12 @@ class Work:
             self._hub.stage_entered(progress.attempt_id, progress.stage, now)
             self._stages.note(progress.attempt_id, progress.stage, now)
         if message.outcomes:
-            self._let_go(session, [outcome.attempt_id for outcome in message.outcomes])
-            await self._completer.add(message.outcomes, session.acknowledge)
+            outcomes = session.located(message.outcomes)
+            self._let_go(session, [outcome.attempt_id for outcome in outcomes])
+            for outcome in outcomes:
+                if isinstance(outcome.verdict, Throttled):
+                    self._rest(outcome.lane, outcome.verdict)
+            await self._completer.add(outcomes, session.acknowledge)
         if message.withdrawn:
             await self._take_back(session, message.withdrawn)
         if message.heartbeat is not None:
@@ -146,6 +151,11 @@ class Work:
                     if held.lane == lane.name and not held.withdrawn and tuple(attempt) != lane.breaker.probe
                 ]
             )
+
+    def _rest(self, lane: str, throttled: Throttled) -> None:
+        """Let a lane begin nothing more until what its provider has just asked for is stored: it has to hold at once."""
+        self._dispatcher.rest(lane, throttled.retry_after)
+        self.withdraw_uncalled(self._board.lane(lane))
 
     def _set_credit(self, session: Session, credit: Credit) -> None:
         session.set_credit(credit)

@@ -1,7 +1,7 @@
 """`GET /jobs/{job_id}`: one job, for a key of its client or for a link that was made for it.
 
 A key sees all of a job. A link may have been passed on, so its holder sees neither prompt, system instruction nor
-schema. Browsers get a page, everybody else the job as protobuf's JSON mapping writes it.
+schema, nor the answers that could not be used. Browsers get a page, everybody else the job as protobuf's JSON mapping writes it.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class JobEndpoint:
             return self._refused(refusal, as_page=as_page)
         if as_page:
             return HTMLResponse(self._pages.job(job, full=full))
-        message = wire.job_to_proto(job, full=full, attempts=True)
+        message = wire.job_to_proto(job, full=full, attempts=True, raw_answers=full)
         text = json_format.MessageToJson(message, indent=2, ensure_ascii=False)
         return Response(f"{text}\n", media_type="application/json")
 

@@ -15,8 +15,10 @@ from scheduler.ports import StoreClock
 REFRESH_SECONDS = 2
 
 _FILTERS = (
-    wording.dollars,
+    wording.attempt_bill,
+    wording.bill,
     wording.indented,
+    wording.picture,
     wording.priority,
     wording.reason,
     wording.span,
@@ -57,7 +59,7 @@ class Pages:
         self._time = time
 
     def job(self, job: Job, *, full: bool) -> str:
-        """Return the page of a job; without `full` it lacks prompt, system instruction and schema."""
+        """Return the page of a job; without `full` it lacks what was asked, and answers that could not be used."""
         now = self._time.now()
 
         def distance(moment: datetime.datetime) -> str:

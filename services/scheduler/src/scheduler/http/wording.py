@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from scheduler.jobs import JobState, Stage, Usage
+from scheduler.jobs import Attempt, ImageRef, Job, JobState, Stage, Usage
 
 _STAGES = {
     Stage.STARTING: "starting",
@@ -79,6 +79,28 @@ def span(seconds: float) -> str:
 def dollars(amount: float) -> str:
     """Return US dollars to a hundredth of a cent."""
     return "<$0.0001" if 0 < amount < 0.00005 else f"${amount:.4f}"
+
+
+def bill(job: Job) -> str:
+    """Return what a job cost so far; "" for one that never got as far."""
+    if job.result is not None and job.result.cached:
+        return "nothing: an identical job's answer was used"
+    words = [dollars(job.cost_usd)] if job.cost_usd or job.result is not None or job.attempts else []
+    if unknown := sum(attempt.unanswered for attempt in job.attempts):
+        words.append(f"{unknown} call{'s were' if unknown > 1 else ' was'} never answered and may have been billed")
+    return "; ".join(words)
+
+
+def attempt_bill(attempt: Attempt) -> str:
+    """Return what an attempt cost, as far as that is known."""
+    if attempt.unanswered:
+        return "unknown: the call was sent and never answered, and may have been billed"
+    return dollars(attempt.cost_usd)
+
+
+def picture(image: ImageRef) -> str:
+    """Return which image it is. What follows the path of an address is not for pages: it may be a signature."""
+    return f"{image.mime_type} {image.shown_uri if image.uri else f'sha256:{image.sha256}'}".strip()
 
 
 def tokens(usage: Usage) -> str:

@@ -120,6 +120,7 @@ class Claims(Queries):
                 traceparent=row["traceparent"],
                 queued_time=row["queued_time"],
                 start_time=row["attempt_time"],
+                flaws=tuple(row["flaws"]),
             )
             for row in rows
         ]
@@ -156,11 +157,9 @@ class Claims(Queries):
             count: int = await connection.fetchval(_COUNT_WAITING, limit)
         return count
 
-    async def get_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, bytes]:
-        async with self._database.connection() as connection:
+    async def step_outputs(self, job_ids: Collection[str]) -> Mapping[str, str]:
+        async with self._database.reserved() as connection:
             rows = await connection.fetch(
-                "SELECT sha256, data FROM images WHERE client_id = $1 AND sha256 = ANY ($2)",
-                client_id,
-                [bytes.fromhex(sha256) for sha256 in sha256s],
+                "SELECT job_id, output_json FROM step_outputs WHERE job_id = ANY ($1::uuid[])", list(job_ids)
             )
-        return {row["sha256"].hex(): row["data"] for row in rows}
+        return {str(row["job_id"]): row["output_json"] for row in rows}

@@ -5,7 +5,9 @@ run.
 """
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+import asyncpg
 
 from scheduler.callers import ANONYMOUS
 from scheduler.errors import ExecutorNotYours, StaleHello
@@ -27,20 +29,21 @@ RETURNING session
 _OWNER = "SELECT CASE WHEN lost_session < session THEN client_id ELSE $2 END FROM executors WHERE executor_id = $1"
 
 # After lock_held. One whose loss (5) put it back into the queue is taken back while it only waits there: nobody else has
-# begun it, and its loss is forgotten.
+# begun it, and its loss is forgotten. Not where a late success has brought the job to its next step meanwhile.
 _KEEP_HELD = (
     """
 WITH held AS MATERIALIZED (
-    SELECT q.job_id, q.attempt, q.executor_id, q.state, q.leader
+    SELECT q.job_id, q.attempt, q.step, q.executor_id, q.state, q.leader
     FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt) JOIN queue q
       ON q.job_id = h.job_id AND q.attempt = h.attempt
 ), kept AS MATERIALIZED (
     SELECT h.job_id, h.attempt FROM held h
     WHERE h.executor_id = $3 AND (h.state = 3 OR (h.state = 2 AND h.leader IS NULL AND EXISTS (
-        SELECT 1 FROM attempts a WHERE a.job_id = h.job_id AND a.attempt = h.attempt AND a.outcome = 5)))
+        SELECT 1 FROM attempts a
+        WHERE a.job_id = h.job_id AND a.attempt = h.attempt AND a.step = h.step AND a.outcome = 5)))
 ), forgotten AS (
     DELETE FROM attempts a USING kept WHERE a.job_id = kept.job_id AND a.attempt = kept.attempt
-    RETURNING a.job_id, a.paid
+    RETURNING a.job_id, a.paid, a.model, a.finish_time, a.cost_usd, a.unanswered
 )
 UPDATE queue q
 SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_time, q.attempt_time), state = 3,
@@ -48,9 +51,18 @@ SET session = $4, stage = coalesce(q.stage, 1), stage_time = coalesce(q.stage_ti
     paid_calls = q.paid_calls - coalesce(forgotten.paid::int, 0),
     preparing_deaths = q.preparing_deaths - CASE WHEN NOT forgotten.paid AND q.preparing_deaths > 0 THEN 1 ELSE 0 END
 FROM kept LEFT JOIN forgotten USING (job_id) WHERE q.job_id = kept.job_id
-RETURNING """  # noqa: S608 - our own columns
+RETURNING forgotten.model, forgotten.finish_time, forgotten.cost_usd, forgotten.unanswered, """  # noqa: S608 - our own columns
     + COLUMNS
 )
+
+# What was counted of losses that were none; the last statement of its transaction.
+_UNCOUNT_LOSSES = """
+SELECT add_usage(ARRAY(
+    SELECT ROW(l.job_id, (l.finish_time AT TIME ZONE 'UTC')::date, l.model, 0, NULL, -l.cost_usd, -l.cost_usd,
+        -l.unanswered::int)::usage_entry
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::float8[], $5::boolean[])
+        AS l (job_id, finish_time, model, cost_usd, unanswered)))
+"""
 
 _ORPHANED = "SELECT " + COLUMNS + " FROM queue q WHERE q.state = 3 AND q.executor_id = $1 AND q.session < $2"  # noqa: S608 - our own columns
 
@@ -118,6 +130,7 @@ class Executors(Queries):
                 _KEEP_HELD, job_ids, [attempt.attempt for attempt in held], executor.executor_id, session
             )
             orphaned = await connection.fetch(_ORPHANED, executor.executor_id, session)
+            await _uncount_losses(connection, [row for row in kept if row["model"]])
         return Registration(
             session=session,
             held=running_jobs(kept),
@@ -161,3 +174,11 @@ class Executors(Queries):
         async with self._database.connection() as connection:
             client_id: str | None = await connection.fetchval(_RUNS_WITH_IMAGE, job_id, sha256, executor_client)
         return client_id
+
+
+async def _uncount_losses(connection: asyncpg.Connection, losses: Sequence[asyncpg.Record]) -> None:
+    if losses:
+        await connection.execute(
+            _UNCOUNT_LOSSES,
+            *([row[name] for row in losses] for name in ("job_id", "finish_time", "model", "cost_usd", "unanswered")),
+        )

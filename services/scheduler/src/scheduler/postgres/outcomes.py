@@ -5,59 +5,44 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
-from scheduler.jobs import JobError, JobState, Stage, Usage
+from scheduler import spec_json
+from scheduler.jobs import JobError, JobSpec, JobState, Stage, Usage
 from scheduler.postgres.database import Queries
 from scheduler.postgres.purging import FIND_PURGED, LOCK_LATE_RECORDS
 from scheduler.postgres.running import COLUMNS, running_jobs
-from scheduler.records import AttemptId, AttemptRecord, Ended, FinalRecord, ReturnRecord, RunningAttempt, RunningJob
+from scheduler.records import (
+    AdvanceRecord,
+    AttemptId,
+    AttemptRecord,
+    Ended,
+    FinalRecord,
+    ReturnRecord,
+    RunningAttempt,
+    RunningJob,
+)
 
-_FINISH = """
-SELECT * FROM finish_jobs($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
-    $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::smallint[], $15::text[],
-    $16::text[], $17::text[], $18::boolean[], $19::bigint[], $20::interval)
-"""
+# What is kept of attempts, as a value of each of the functions below.
+_RECORDS = """attempt_records($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
+    $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::boolean[], $15::text[],
+    $16::text[], $17::text[])"""
+
+_FINISH = f"""
+SELECT * FROM finish_jobs({_RECORDS}, $18::smallint[], $19::text[], $20::text[], $21::text[], $22::boolean[],
+    $23::bigint[], $24::smallint[], $25::interval)
+"""  # noqa: S608 - our own text
+
+_ADVANCE = f"SELECT * FROM advance_jobs({_RECORDS}, $18::text[], $19::smallint[])"  # noqa: S608 - our own text
+
+_GIVE_BACK = f"""
+SELECT * FROM give_back({_RECORDS}, $18::boolean[], $19::timestamptz[], $20::boolean[], $21::bigint[])
+"""  # noqa: S608 - our own text
+
+_NOTE_LATE = f"SELECT note_late({_RECORDS})"
 
 # 6 is CANCELLED.
 _CANCEL = "SELECT * FROM end_waiting($1::uuid[], $2, 6::smallint)"
 
-_GIVE_BACK = """
-WITH o AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
-        $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[])
-        AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
-            model_version, stage_seconds, paid, raw_answer)
-), back AS MATERIALIZED (
-    SELECT * FROM give_back($1::uuid[], $2::int[], $14::boolean[], $12::boolean[], $15::timestamptz[], $16::boolean[],
-        $17::bigint[])
-), attempted AS (
-    INSERT INTO attempts (job_id, attempt, step, executor_id, start_time, finish_time, outcome, error_kind,
-        error_message, error_retryable, usage, cost_usd, model_version, stage_seconds, paid, raw_answer)
-    SELECT o.job_id, o.attempt, b.step, b.executor_id, b.attempt_time, o.finish_time, o.outcome, o.error_kind,
-        o.error_message, o.error_retryable, o.usage::bigint[], o.cost_usd, o.model_version,
-        o.stage_seconds::float8[], o.paid, o.raw_answer
-    FROM back b JOIN o ON o.job_id = b.job_id
-)
-SELECT job_id, attempt FROM back
-"""
-
-# What an attempt cost whose job needed it no longer: 5 is LOST, 6 CANCELLED. Two schedulers may be told the same ones at
-# once, so rows are locked in one order.
-_NOTE_LATE = """
-WITH locked AS MATERIALIZED (
-    SELECT job_id, attempt FROM attempts WHERE job_id = ANY ($1::uuid[]) AND outcome IN (5, 6)
-    ORDER BY job_id, attempt FOR UPDATE
-)
-UPDATE attempts AS a SET finish_time = o.finish_time, outcome = o.outcome, error_kind = o.error_kind,
-    error_message = o.error_message, error_retryable = o.error_retryable, usage = o.usage::bigint[],
-    cost_usd = o.cost_usd, model_version = o.model_version, stage_seconds = o.stage_seconds::float8[], paid = o.paid,
-    raw_answer = o.raw_answer
-FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
-    $8::text[], $9::float8[], $10::text[], $11::text[], $12::boolean[], $13::text[])
-    AS o (job_id, attempt, outcome, finish_time, error_kind, error_message, error_retryable, usage, cost_usd,
-        model_version, stage_seconds, paid, raw_answer)
-    JOIN locked USING (job_id, attempt)
-WHERE a.job_id = o.job_id AND a.attempt = o.attempt
-"""
+_SPECS = "SELECT job_id, client_id, spec FROM jobs WHERE job_id = ANY ($1::uuid[])"
 
 _FIND_RUNNING = (
     "SELECT "
@@ -102,7 +87,18 @@ class Outcomes(Queries):
                 [error.message if error else None for error in errors],
                 [error.retryable if error else None for error in errors],
                 [final.session for final in finals],
+                [final.step for final in finals],
                 self._database.result_lifetime,
+            )
+        return _ended(rows)
+
+    async def advance(self, advances: Sequence[AdvanceRecord]) -> Ended:
+        async with self._database.reserved() as connection:
+            rows = await connection.fetch(
+                _ADVANCE,
+                *_columns([advance.record for advance in advances]),
+                [advance.output_json for advance in advances],
+                [advance.step for advance in advances],
             )
         return _ended(rows)
 
@@ -130,6 +126,11 @@ class Outcomes(Queries):
             kept = [record.without_content() if record.attempt_id.job_id in purged else record for record in records]
             await connection.execute(_NOTE_LATE, *_columns(kept))
 
+    async def specs_of(self, job_ids: Collection[str]) -> Mapping[str, tuple[str, JobSpec]]:
+        async with self._database.reserved() as connection:
+            rows = await connection.fetch(_SPECS, list(job_ids))
+        return {str(row["job_id"]): (row["client_id"], spec_json.decode(row["spec"])) for row in rows}
+
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
         async with self._database.reserved() as connection:
             await connection.execute(
@@ -141,7 +142,7 @@ class Outcomes(Queries):
 
 
 def _ended(rows: Iterable[asyncpg.Record]) -> Ended:
-    """Return what finish_jobs or end_waiting told, row by row."""
+    """Return what finish_jobs, advance_jobs or end_waiting told, row by row."""
     attempts: list[AttemptId] = []
     changed: list[str] = []
     to_stop: list[RunningAttempt] = []
@@ -167,7 +168,7 @@ def _ids(attempts: Collection[AttemptId]) -> tuple[list[str], list[int]]:
 
 
 def _columns(records: Sequence[AttemptRecord]) -> tuple[list[object], ...]:
-    """Return the records as the first 13 parameters of the statements above."""
+    """Return the records as the first 17 parameters of the statements above."""
     errors = [record.error for record in records]
     return (
         [record.attempt_id.job_id for record in records],
@@ -183,6 +184,10 @@ def _columns(records: Sequence[AttemptRecord]) -> tuple[list[object], ...]:
         [_stages_literal(record.stage_seconds) for record in records],
         [record.paid for record in records],
         [record.raw_answer or None for record in records],
+        [record.unanswered for record in records],
+        [record.flaw or None for record in records],
+        [record.output_path or None for record in records],
+        [record.service_tier for record in records],
     )
 
 

@@ -6,15 +6,17 @@ still bear its mark. Whoever sends or names an image wipes the mark off, and kee
 - A job that was stored before the mark is seen in the queue: the mark waits for the lock of keep_images.
 - A job that is stored after the mark wipes it off, and its image stays.
 - A job that is stored after the removal is refused: keep_images does not find its image.
-What another purge has marked since is left to that one: it looks into the queue later than this one did.
+What another purge has marked since is left to that one: it looks into the queue later than this one did. Bytes that
+are not in the database are noted here, and removed by the collection.
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
 from scheduler.postgres.database import Database
+from scheduler.postgres.image_bites import MOST_ROWS, bites
 
 # Locked in the order of submissions, and more strongly than keep_images does.
 _MARK = """
@@ -36,14 +38,16 @@ _REMOVE = """
 WITH marked AS MATERIALIZED (
     SELECT sha256 FROM images WHERE client_id = $1 AND sha256 = ANY ($2::bytea[]) AND purge_id = $3
     ORDER BY sha256 FOR UPDATE
+), gone AS (
+    DELETE FROM images i USING marked WHERE i.client_id = $1 AND i.sha256 = marked.sha256
+    RETURNING i.sha256, i.object_key
+), noted AS (
+    INSERT INTO image_objects (object_key, remove_time)
+    SELECT object_key, '-infinity' FROM gone WHERE object_key IS NOT NULL
 )
-DELETE FROM images i USING marked WHERE i.client_id = $1 AND i.sha256 = marked.sha256
-RETURNING i.sha256
+SELECT sha256 FROM gone
 """
 _BEFORE_ALL = uuid.UUID(int=0)
-_MARKED_AT_ONCE = 500
-# To delete a large value takes its time, for it is stored in pieces of 2 kB.
-_BYTES_AT_ONCE = 32 * 1024 * 1024
 
 
 async def remove_images(
@@ -57,7 +61,7 @@ async def remove_images(
     needed = await _needed(database, client_id, user_id)
     stay = {bytes.fromhex(sha256) for sha256 in needed} & sizes.keys()
     removed = 0
-    for bite in _bites({sha256: size for sha256, size in sizes.items() if sha256 not in stay}):
+    for bite in bites({sha256: size for sha256, size in sizes.items() if sha256 not in stay}):
         async with database.connection() as connection:
             gone = {row["sha256"] for row in await connection.fetch(_REMOVE, client_id, bite, purge_id)}
         removed += len(gone)
@@ -78,9 +82,9 @@ async def _mark(database: Database, client_id: str, sha256s: Collection[str], pu
     """Mark those of the images that exist; return their sizes."""
     hashes = sorted(bytes.fromhex(sha256) for sha256 in sha256s)
     sizes: dict[bytes, int] = {}
-    for start in range(0, len(hashes), _MARKED_AT_ONCE):
+    for start in range(0, len(hashes), MOST_ROWS):
         async with database.connection() as connection:
-            rows = await connection.fetch(_MARK, client_id, hashes[start : start + _MARKED_AT_ONCE], purge_id)
+            rows = await connection.fetch(_MARK, client_id, hashes[start : start + MOST_ROWS], purge_id)
         sizes |= {row["sha256"]: row["size"] for row in rows}
     return sizes
 
@@ -97,17 +101,3 @@ async def _needed(database: Database, client_id: str, user_id: str) -> set[str]:
             ids = [row["job_id"] for row in page]
             needed |= {row["sha256"] for row in await connection.fetch(_NEEDED, ids, client_id, user_id)}
         after = ids[-1]
-
-
-def _bites(sizes: dict[bytes, int]) -> Iterator[list[bytes]]:
-    """Yield the hashes in order, as many at a time as may be deleted at once."""
-    bite: list[bytes] = []
-    weight = 0
-    for sha256, size in sorted(sizes.items()):
-        if bite and (weight + size > _BYTES_AT_ONCE or len(bite) == _MARKED_AT_ONCE):
-            yield bite
-            bite, weight = [], 0
-        bite.append(sha256)
-        weight += size
-    if bite:
-        yield bite

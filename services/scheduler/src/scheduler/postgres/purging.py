@@ -14,6 +14,7 @@ from scheduler import spec_json
 from scheduler.jobs import JobState
 from scheduler.postgres.database import Database, Queries
 from scheduler.postgres.purged_images import remove_images
+from scheduler.postgres.purged_usage import remove_labels
 from scheduler.records import Purged
 
 # Purges one after the other, and none while late records of attempts are written (which share it): each sees what the
@@ -72,9 +73,11 @@ UPDATE dedup d SET result = h.heir FROM unnest($1::uuid[], $2::uuid[]) AS h (kee
 _ANSWER_NO_MORE = "UPDATE dedup SET result = NULL, expire_time = NULL WHERE result = ANY ($1::uuid[])"
 _DROP_KEYS = "DELETE FROM dedup WHERE key = ANY ($1::bytea[]) AND leader IS NULL AND result IS NULL"
 _ERASE_ATTEMPTS = """
-UPDATE attempts SET raw_answer = NULL, error_message = CASE WHEN error_message IS NOT NULL THEN '' END
+UPDATE attempts
+SET raw_answer = NULL, output_path = NULL, error_message = CASE WHEN error_message IS NOT NULL THEN '' END
 WHERE job_id = ANY ($1::uuid[])
 """
+_ERASE_STEPS = "DELETE FROM step_outputs WHERE job_id = ANY ($1::uuid[])"
 # One that shared a result names itself from now on: so it still says that it cost nothing.
 _ERASE_RESULTS = """
 UPDATE results
@@ -111,6 +114,10 @@ class Purging(Queries):
             total += Purged(images=removed, kept_images=frozenset(kept))
             for start in range(0, len(ids), _BITE):
                 total += await self._erase(user_id, ids[start : start + _BITE])
+        # After the jobs, whose labels are what is counted by.
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(_LOCK_PURGES)
+            await remove_labels(connection, client_id, user_id)
         return total
 
     async def _due_jobs(self, client_id: str, user_id: str) -> AsyncIterator[Sequence[uuid.UUID]]:
@@ -164,5 +171,6 @@ async def _erase_content(connection: asyncpg.Connection, ids: Collection[uuid.UU
     await connection.execute(_DROP_KEYS, keys)
     erased = [row["job_id"] for row in await connection.fetch(_ERASE_JOBS, ids, spec_json.blanks())]
     await connection.execute(_ERASE_ATTEMPTS, erased)
+    await connection.execute(_ERASE_STEPS, erased)
     states = [row["state"] for row in await connection.fetch(_ERASE_RESULTS, erased)]
     return Purged(jobs=len(erased), results=states.count(JobState.SUCCEEDED))

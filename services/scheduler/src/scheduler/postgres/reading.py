@@ -22,7 +22,7 @@ SELECT j.job_id, j.client_id, j.spec, j.traceparent, j.create_time, q.state AS q
     r.cached_from, j.purge_time, a.usage,
     coalesce(a.model_version, (SELECT o.model_version FROM results o WHERE o.job_id = r.cached_from)) AS model_version,
     a.stage_seconds, q.leader, j.retried_from,
-    (SELECT sum(cost_usd) FROM attempts s WHERE s.job_id = r.job_id) AS cost_usd
+    (SELECT sum(cost_usd) FROM attempts s WHERE s.job_id = j.job_id) AS cost_usd
 FROM jobs j
 LEFT JOIN queue q ON q.job_id = j.job_id
 LEFT JOIN results r ON r.job_id = j.job_id
@@ -41,7 +41,8 @@ _GET = _COLUMNS + "WHERE j.client_id = $1 AND j.job_id = ANY ($2::uuid[])"
 _FILTER = """
 WHERE j.client_id = $1 AND ($2 = '' OR j.user_id = $2) AND ($3::uuid IS NULL OR j.job_id < $3)
   AND (cardinality($4::smallint[]) = 0 OR coalesce(r.state, q.state) = ANY ($4)) AND j.labels @> $5::jsonb
-  AND ($6 = '' OR coalesce(q.lane, 'gemini/' || (j.spec ->> 'model')) = $6)
+  AND ($6 = '' OR $6 = coalesce(q.lane, CASE WHEN r.step > 1 THEN 'deepseek/' || (j.spec #>> '{post_process,model}') END,
+      'gemini/' || (j.spec ->> 'model')))
   AND ($7::timestamptz IS NULL OR j.create_time >= $7) AND ($8::timestamptz IS NULL OR j.create_time < $8)
 ORDER BY j.job_id DESC LIMIT $9
 """
@@ -134,6 +135,7 @@ def _job(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> Job:
         result=_result(row) if state is JobState.SUCCEEDED else None,
         error=_error(row) if state is JobState.FAILED else None,
         attempts=attempts,
+        cost_usd=row["cost_usd"] or 0.0,
         purged=row["purge_time"] is not None,
     )
 
@@ -166,6 +168,13 @@ def _attempts(rows: Iterable[asyncpg.Record]) -> Mapping[str, tuple[Attempt, ...
                 cost_usd=row["cost_usd"],
                 model_version=row["model_version"],
                 stage_seconds=_stage_seconds(row),
+                model=row["model"],
+                paid=row["paid"],
+                unanswered=row["unanswered"],
+                flaw=row["flaw"] or "",
+                output_path=row["output_path"] or "",
+                raw_answer=row["raw_answer"] or "",
+                service_tier=row["service_tier"],
             ),
         )
     return by_job

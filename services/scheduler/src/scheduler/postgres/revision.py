@@ -4,7 +4,7 @@ import asyncpg
 
 from scheduler.errors import WrongRevision
 
-NEEDED = "0003"
+NEEDED = "0004"
 """The newest migration; a test holds it to the migrations."""
 
 

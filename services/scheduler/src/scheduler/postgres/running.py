@@ -8,7 +8,7 @@ from scheduler.jobs import Stage
 from scheduler.records import AttemptId, RunningJob
 
 COLUMNS = """q.job_id, q.attempt, q.lane, q.executor_id, q.session, q.stage, q.retry_count, q.max_retries, q.paid_calls,
-    q.preparing_deaths, q.expire_time"""
+    q.preparing_deaths, q.expire_time, q.step, q.flaws"""
 
 
 def running_jobs(rows: Iterable[asyncpg.Record]) -> Mapping[AttemptId, RunningJob]:
@@ -24,6 +24,8 @@ def running_jobs(rows: Iterable[asyncpg.Record]) -> Mapping[AttemptId, RunningJo
             paid_calls=row["paid_calls"],
             preparing_deaths=row["preparing_deaths"],
             expire_time=row["expire_time"],
+            step=row["step"],
+            flaws=tuple(row["flaws"]),
         )
         for row in rows
     }

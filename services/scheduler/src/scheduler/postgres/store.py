@@ -6,16 +6,21 @@ from collections.abc import AsyncIterator
 
 from runtime.clock import Clock
 from scheduler.ports import StoreClock
-from scheduler.postgres import partitions, revision
+from scheduler.postgres import alerts, partitions, refusals, revision
+from scheduler.postgres.alerts import Alerts
 from scheduler.postgres.claims import Claims
+from scheduler.postgres.collecting import Collecting
 from scheduler.postgres.database import Database, PoolSettings, open_database
 from scheduler.postgres.executors import Executors
+from scheduler.postgres.images import ImageKeeping
 from scheduler.postgres.keys import Keys
 from scheduler.postgres.lanes import Lanes
 from scheduler.postgres.outcomes import Outcomes
 from scheduler.postgres.purging import Purging
 from scheduler.postgres.reading import Reading
+from scheduler.postgres.refusals import Refusals
 from scheduler.postgres.submissions import Submissions
+from scheduler.postgres.usage import UsageSums
 
 # In small bites, for nobody waits for it; but in so many that a busy minute's rows are gone in a minute. What is locked is
 # about to be used again.
@@ -29,11 +34,19 @@ _DROP_OLD = (
         FOR UPDATE SKIP LOCKED))""",
     """DELETE FROM dedup WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM dedup WHERE expire_time < now() AND leader IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED))""",
+    refusals.DROP_OLD,
+    alerts.DROP_OLD,
 )
 
 
-class PostgresStore(Submissions, Claims, Outcomes, Reading, Executors, Lanes, Keys, Purging):
+class PostgresStore(
+    Submissions, Claims, Outcomes, Reading, Executors, Lanes, Keys, Purging, Collecting, UsageSums, Refusals, Alerts
+):
     """Implements ports.Store; each base class one of its readers."""
+
+    def __init__(self, database: Database, *, images: ImageKeeping | None = None) -> None:
+        super().__init__(database)
+        self._keep_images(images or ImageKeeping())
 
     @property
     def database(self) -> Database:
@@ -69,20 +82,23 @@ async def open_store(
     clock: Clock,
     pool: PoolSettings | None = None,
     result_lifetime: datetime.timedelta = datetime.timedelta(hours=1),
+    images: ImageKeeping | None = None,
 ) -> AsyncIterator[PostgresStore]:
     """Open the store; a result answers identical requests for its lifetime.
 
     Raises:
         StoreUnavailable: The database does not answer.
         WrongRevision: It has another revision than this code needs.
+        ImageStoreUnusable: Images cannot be stored where they should be.
     """
     async with open_database(
         url, settings=pool or PoolSettings(), clock=clock, result_lifetime=result_lifetime
     ) as database:
         async with database.reserved() as connection:
             await revision.check(connection)
-        store = PostgresStore(database)
+        store = PostgresStore(database, images=images)
         await store.maintain()
+        await store.try_objects()
         yield store
 
 

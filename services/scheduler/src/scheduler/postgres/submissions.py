@@ -1,53 +1,22 @@
-"""Takes jobs and images in. See ports.SubmissionStore."""
+"""Takes jobs in. See ports.SubmissionStore."""
 
 import asyncio
 import contextlib
 import datetime
-import json
-import math
 import weakref
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import asyncpg
 
 from policies import submission_rate
-from scheduler import spec_json
-from scheduler.errors import ImagesMissing, QueueFull, RequestIdReused, StoreUnavailable
-from scheduler.jobs import ImageRef, NewImage, NewJob
+from scheduler.errors import QueueFull, RequestIdReused, StoreUnavailable
+from scheduler.jobs import NewJob
 from scheduler.postgres.database import Database, Queries
 from scheduler.postgres.dedup import ALONE, Place, find_places
+from scheduler.postgres.insertion import insert
 from scheduler.records import Accepted
 
 _TURN_SECONDS = 2.0
-_IMAGE_LIFETIME = datetime.timedelta(hours=24)
-
-# The seq is drawn in the order of the call. No lane is locked: see the floors in claim_jobs. What a recent result
-# answers never enters the queue. The images are kept last: until the jobs are there for all to see.
-_INSERT_JOBS = """
-WITH new AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[], $7::json[], $8::text[],
-        $9::smallint[], $10::smallint[], $11::timestamptz[], $12::timestamptz[], $13::bytea[], $14::uuid[], $15::uuid[],
-        $16::uuid[], $17::int[]) WITH ORDINALITY
-        AS n (job_id, user_id, create_time, traceparent, labels, spec, lane, rank, max_retries, due_time, expire_time,
-            dedup_key, retried_from, leader, result, timeout_seconds, place)
-), stored AS (
-    INSERT INTO jobs (job_id, client_id, user_id, create_time, traceparent, labels, spec, retried_from)
-    SELECT job_id, $2, user_id, create_time, traceparent, labels, spec, retried_from FROM new
-), answered AS (
-    INSERT INTO results (job_id, state, step, attempt, retry_count, cached_from, finish_time)
-    SELECT n.job_id, r.state, 1, 0, 0, coalesce(r.cached_from, r.job_id), n.create_time
-    FROM new n JOIN results r ON r.job_id = n.result
-), queued AS (
-    INSERT INTO queue (job_id, lane, state, rank, seq, step, due_time, expire_time, queued_time, attempt, retry_count,
-        max_retries, paid_calls, preparing_deaths, leader, dedup_key, rank_time, timeout_seconds, limited_client)
-    SELECT job_id, lane, CASE WHEN due_time IS NULL THEN 2 ELSE 1 END, rank, nextval('queue_seq'), 1, due_time, expire_time,
-        create_time, 0, 0, max_retries, 0, 0, leader, dedup_key, create_time, timeout_seconds,
-        CASE WHEN $19 THEN $2 END
-    FROM (SELECT * FROM new WHERE result IS NULL ORDER BY place) ordered
-)
-SELECT keep_images($2, $18::bytea[])
-"""
-_IMAGES_GONE = "VJ001"
 
 # Keys go in in order, so that two submissions of the same ids wait for each other instead of deadlocking; the second
 # sees the first's rows. A key older than 24 h is free again.
@@ -92,14 +61,8 @@ SELECT CASE WHEN NOT EXISTS (SELECT FROM taken)
     set_config('synchronous_commit', 'off', true)
 """
 
-_PUT_IMAGES = """
-INSERT INTO images AS i (client_id, sha256, mime_type, size, data, create_time, expire_time)
-SELECT $1, n.sha256, n.mime_type, octet_length(n.data), n.data, now(), now() + $5
-FROM unnest($2::bytea[], $3::text[], $4::bytea[]) AS n (sha256, mime_type, data)
-ORDER BY n.sha256
-ON CONFLICT (client_id, sha256) DO UPDATE
-SET expire_time = greatest(i.expire_time, excluded.expire_time), purge_id = NULL
-"""
+
+_PAST_FIRST_STEP = "SELECT job_id FROM step_outputs WHERE job_id = ANY ($1::uuid[])"
 
 
 class Submissions(Queries):
@@ -112,39 +75,13 @@ class Submissions(Queries):
         # Of the clients that submit just now: whoever waits for a lock, or has it, keeps it alive.
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def find_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, ImageRef]:
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "UPDATE images SET expire_time = greatest(expire_time, now() + $3), purge_id = NULL"
-                " WHERE client_id = $1 AND sha256 = ANY ($2) RETURNING sha256, mime_type, size",
-                client_id,
-                [bytes.fromhex(sha256) for sha256 in sha256s],
-                _IMAGE_LIFETIME,
-            )
-        return {
-            row["sha256"].hex(): ImageRef(sha256=row["sha256"].hex(), mime_type=row["mime_type"], size=row["size"])
-            for row in rows
-        }
-
-    async def put_images(self, client_id: str, images: Sequence[NewImage]) -> None:
-        distinct = {image.ref.sha256: image for image in images}.values()
-        async with self._database.connection() as connection:
-            await connection.execute(
-                _PUT_IMAGES,
-                client_id,
-                [bytes.fromhex(image.ref.sha256) for image in distinct],
-                [image.ref.mime_type for image in distinct],
-                [image.data for image in distinct],
-                _IMAGE_LIFETIME,
-            )
-
     async def insert_jobs(
         self, client_id: str, jobs: Sequence[NewJob], *, max_queued: int | None = None
     ) -> Sequence[Accepted]:
         async with self._turn(client_id, max_queued), self._database.connection() as connection:
-            await self._know_lanes(connection, {job.spec.lane for job in jobs})
-            if max_queued is None and not any(job.request_id or job.dedup_key for job in jobs):
-                await _insert(connection, client_id, jobs, {})
+            await self._know_lanes(connection, {lane for job in jobs for lane in job.spec.lanes})
+            if max_queued is None and not any(job.request_id or job.dedup_key or job.step > 1 for job in jobs):
+                await insert(connection, client_id, jobs, {})
                 return [Accepted(job_id=job.job_id) for job in jobs]
             async with connection.transaction():
                 if max_queued is not None:
@@ -155,13 +92,18 @@ class Submissions(Queries):
                 if max_queued is not None:
                     await _check_depth(connection, client_id, new, places, max_queued)
                 if new:
-                    await _insert(connection, client_id, new, places, is_limited=max_queued is not None)
+                    await insert(connection, client_id, new, places, is_limited=max_queued is not None)
         return [_accepted(job, owners.get(job.request_id, job.job_id), places.get(job.job_id, ALONE)) for job in jobs]
 
     async def known_requests(self, client_id: str, request_ids: Collection[str]) -> Collection[str]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_KNOWN_KEYS, client_id, list(request_ids))
         return {row["request_id"] for row in rows}
+
+    async def past_first_step(self, job_ids: Collection[str]) -> Collection[str]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PAST_FIRST_STEP, list(job_ids))
+        return {str(row["job_id"]) for row in rows}
 
     async def pace(self, client_id: str, count: int, *, per_second: float) -> datetime.timedelta | None:
         cost = submission_rate.cost(count, per_second=per_second)
@@ -207,56 +149,6 @@ def _accepted(job: NewJob, owner: str, place: Place) -> Accepted:
     if owner != job.job_id:
         return Accepted(job_id=owner, is_known=True)
     return Accepted(job_id=job.job_id, is_cached=place.result is not None, leader=place.leader)
-
-
-async def _insert(
-    connection: asyncpg.Connection,
-    client_id: str,
-    jobs: Sequence[NewJob],
-    places: Mapping[str, Place],
-    *,
-    is_limited: bool = False,
-) -> None:
-    hashes = {image.sha256 for job in jobs for image in job.spec.images}
-    try:
-        await _execute_insert(connection, client_id, jobs, places, hashes, is_limited=is_limited)
-    except asyncpg.PostgresError as error:
-        if error.sqlstate != _IMAGES_GONE:
-            raise
-        raise ImagesMissing(error.detail.split(",")) from None
-
-
-async def _execute_insert(
-    connection: asyncpg.Connection,
-    client_id: str,
-    jobs: Sequence[NewJob],
-    places: Mapping[str, Place],
-    hashes: Collection[str],
-    *,
-    is_limited: bool,
-) -> None:
-    await connection.execute(
-        _INSERT_JOBS,
-        [job.job_id for job in jobs],
-        client_id,
-        [job.spec.user_id for job in jobs],
-        [job.create_time for job in jobs],
-        [job.traceparent for job in jobs],
-        [json.dumps(dict(job.spec.labels)) for job in jobs],
-        [spec_json.encode(job.spec) for job in jobs],
-        [job.spec.lane for job in jobs],
-        [job.spec.priority for job in jobs],
-        [job.spec.max_retries for job in jobs],
-        [job.due_time for job in jobs],
-        [job.spec.expire_time for job in jobs],
-        [job.dedup_key for job in jobs],
-        [job.retried_from for job in jobs],
-        [places.get(job.job_id, ALONE).leader for job in jobs],
-        [places.get(job.job_id, ALONE).result for job in jobs],
-        [math.ceil(job.spec.timeout.total_seconds()) for job in jobs],
-        [bytes.fromhex(sha256) for sha256 in hashes],
-        is_limited,
-    )
 
 
 async def _check_depth(

@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy metadata: what the migrations must add up to.
 
-`queue` is hot and narrow: one row for each job that is not final. `jobs`, `results` and `attempts` are written once
-and partitioned by job id; ids are UUIDv7 and begin with their time, so a partition is a day. `client_id` is part of
+`queue` is hot and narrow: one row for each job that is not final. `jobs`, `results`, `attempts` and `step_outputs` are
+written once and partitioned by job id; ids are UUIDv7 and begin with their time, so a partition is a day. `client_id` is part of
 the keys of everything that belongs to a client.
 """
 
@@ -74,6 +74,10 @@ queue = Table(
     Column("timeout_seconds", Integer, nullable=False, server_default=text("3600")),
     # The job's client, if it may have only so many; null keeps the row out of the index that counts them.
     Column("limited_client", Text),
+    # Where the job waits after its present step; null in its last one.
+    Column("next_lane", Text),
+    # What was wrong with the answers of its present step, oldest first.
+    Column("flaws", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Full pages would push every update to another page and bloat the table.
     postgresql_with={
         "fillfactor": 70,
@@ -162,6 +166,24 @@ attempts = Table(
     Column("stage_seconds", ARRAY(Double), nullable=False),
     Column("paid", Boolean, nullable=False),
     Column("raw_answer", Text),
+    # What was asked for; "" for attempts that ended before this was stored.
+    Column("model", Text, nullable=False, server_default=text("''")),
+    # Sent, but no answer came: what it cost is not known.
+    Column("unanswered", Boolean, nullable=False, server_default=text("false")),
+    Column("flaw", Text),
+    Column("output_path", Text),
+    Column("service_tier", Text, nullable=False, server_default=text("''")),
+    postgresql_partition_by="RANGE (job_id)",
+)
+
+# What the first step of a job gave, from its end on.
+step_outputs = Table(
+    "step_outputs",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("output_json", Text, nullable=False),
+    # The job's own attempt that gave it; null if another job's did.
+    Column("attempt", Integer),
     postgresql_partition_by="RANGE (job_id)",
 )
 
@@ -172,12 +194,52 @@ images = Table(
     Column("sha256", LargeBinary, primary_key=True),
     Column("mime_type", Text, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("data", LargeBinary, nullable=False),
+    # Null for one whose bytes are stored elsewhere: where its object_key says, the URL of an object.
+    Column("data", LargeBinary),
     _time("create_time"),
     _time("expire_time"),
     # The purge that removes it, unless somebody asks for it before.
     Column("purge_id", Uuid),
+    Column("object_key", Text),
 )
+Index("images_expire_time_idx", images.c.expire_time)
+
+# Objects that no image names: they are about to be written, or to be removed.
+image_objects = Table(
+    "image_objects",
+    metadata,
+    Column("object_key", Text, primary_key=True),
+    # Not before it; one that is in the past for ever will never be named again.
+    _time("remove_time"),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    # SHA-256, of the image's bytes or of the schema's text.
+    Column("key", LargeBinary, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    _time("refuse_time"),
+    # Nothing with it is tried before; null while it is tried.
+    _time("until_time", nullable=True),
+    Column("message", Text, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    _time("start_time"),
+    _time("end_time", nullable=True),
+)
+Index("alerts_active_idx", alerts.c.name, alerts.c.subject, unique=True, postgresql_where=text("end_time IS NULL"))
 
 lanes = Table(
     "lanes",
@@ -334,5 +396,8 @@ usage_daily = Table(
     Column("jobs", BigInteger, nullable=False),
     Column("usage", ARRAY(BigInteger), nullable=False),
     Column("cost_usd", Double, nullable=False),
+    # The part of it that gave no accepted result.
     Column("wasted_usd", Double, nullable=False),
+    Column("unanswered_calls", BigInteger, nullable=False, server_default=text("0")),
+    postgresql_with={"fillfactor": 70},
 )

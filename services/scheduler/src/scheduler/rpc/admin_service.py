@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
+from scheduler.alerts import Alerts
 from scheduler.errors import InvalidRequest, Violation
 from scheduler.keys import Keys
 from scheduler.operate import LaneView, Operate
 from scheduler.ports import StoreClock
 from scheduler.purge import Purge
 from scheduler.read_audit import ReadAudit
+from scheduler.records import Alert
 from scheduler.rpc.key_calls import KeyCalls
 from scheduler.wire import set_time
 from visionjobs.v1 import admin_service_pb2 as pb
@@ -29,10 +31,13 @@ _Context = Any
 class AdminServicer(KeyCalls):
     """Maps requests to the use cases."""
 
-    def __init__(self, *, operate: Operate, keys: Keys, audit: ReadAudit, purge: Purge, time: StoreClock) -> None:
+    def __init__(
+        self, *, operate: Operate, keys: Keys, audit: ReadAudit, purge: Purge, alerts: Alerts, time: StoreClock
+    ) -> None:
         super().__init__(keys=keys, audit=audit)
         self._operate = operate
         self._purge = purge
+        self._alerts = alerts
         self._time = time
 
     async def ListLanes(self, request: pb.ListLanesRequest, context: _Context) -> pb.ListLanesResponse:  # noqa: N802
@@ -76,6 +81,11 @@ class AdminServicer(KeyCalls):
             kept_images=len(removal.purged.kept_images),
         )
 
+    async def ListAlerts(self, request: pb.ListAlertsRequest, context: _Context) -> pb.ListAlertsResponse:  # noqa: N802
+        del context
+        alerts = await self._alerts.all(include_ended=request.include_ended)
+        return pb.ListAlertsResponse(alerts=[_alert(alert) for alert in alerts])
+
     def _lanes(self, views: Iterable[LaneView]) -> list[pb.Lane]:
         return [self._lane(view) for view in views]
 
@@ -105,6 +115,13 @@ class AdminServicer(KeyCalls):
         if lane.closed_until is not None and lane.closed_until > now:
             set_time(message.closed_until_time, lane.closed_until)
         return message
+
+
+def _alert(alert: Alert) -> pb.Alert:
+    message = pb.Alert(name=alert.name, severity=alert.severity, active=alert.end_time is None, message=alert.message)
+    set_time(message.start_time, alert.start_time)
+    set_time(message.end_time, alert.end_time)
+    return message
 
 
 def _name(lane: str) -> str:

@@ -37,6 +37,8 @@ def translate(error: Exception) -> RpcError | None:  # noqa: C901, PLR0911, PLR0
             return RpcError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE", str(error), {"fitting": str(fitting)}
             )
+        case errors.UsageTooLarge():
+            return RpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE", str(error))
         case errors.JobIsFinal(job_id=job_id, state=state):
             return RpcError(
                 grpc.StatusCode.FAILED_PRECONDITION,

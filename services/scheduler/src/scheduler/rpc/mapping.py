@@ -6,16 +6,18 @@ from collections.abc import Collection
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
+from scheduler.drafts import ImageDraft, PostProcessDraft, SpecDraft
 from scheduler.jobs import Generation, JobState, Usage
-from scheduler.validation import ImageDraft, SpecDraft
 from visionjobs.v1 import job_pb2
+
+_MOST_TOKENS = 1_000_000_000
+"""Of one call: beyond any, and sums of those of billions of calls still fit into 64 bits."""
 
 
 def spec_draft(spec: job_pb2.JobSpec) -> SpecDraft:
     """Return the spec as it was sent; nothing is checked."""
-    schema = spec.WhichOneof("schema")
     generation = spec.generation
-    refused = {"post_process": "is not supported yet"} if spec.HasField("post_process") else {}
+    refused: dict[str, str] = {}
     times: dict[str, datetime.datetime] = {}
     for name in ("schedule_time", "expire_time"):
         try:
@@ -28,8 +30,8 @@ def spec_draft(spec: job_pb2.JobSpec) -> SpecDraft:
         images=tuple(_image_draft(image) for image in spec.images),
         prompt=spec.prompt,
         system_instruction=spec.system_instruction,
-        schema_json=_schema_text(spec) if schema else None,
-        schema_is_struct=schema == "response_schema",
+        schema_json=_schema_text(spec),
+        schema_is_struct=_is_struct(spec),
         model=spec.model,
         priority=spec.priority,
         timeout=duration(spec.timeout) if spec.HasField("timeout") else None,
@@ -42,6 +44,7 @@ def spec_draft(spec: job_pb2.JobSpec) -> SpecDraft:
             thinking_level=generation.thinking_level,
             service_tier=generation.service_tier,
         ),
+        post_process=_post_process_draft(spec.post_process) if spec.HasField("post_process") else None,
         cache=spec.cache,
         fail_fast=spec.fail_fast,
         schedule_time=times.get("schedule_time"),
@@ -56,13 +59,18 @@ def states(values: Collection[int]) -> frozenset[JobState]:
 
 
 def usage(message: job_pb2.Usage) -> Usage:
+    """Return the tokens of one call. What no call can have used counts as nothing: it would be summed up with others'."""
     return Usage(
-        input_tokens=message.input_tokens,
-        output_tokens=message.output_tokens,
-        thinking_tokens=message.thinking_tokens,
-        cached_tokens=message.cached_tokens,
-        image_tokens=message.image_tokens,
+        input_tokens=_count(message.input_tokens),
+        output_tokens=_count(message.output_tokens),
+        thinking_tokens=_count(message.thinking_tokens),
+        cached_tokens=_count(message.cached_tokens),
+        image_tokens=_count(message.image_tokens),
     )
+
+
+def _count(tokens: int) -> int:
+    return tokens if 0 <= tokens <= _MOST_TOKENS else 0
 
 
 def _image_draft(image: job_pb2.Image) -> ImageDraft:
@@ -75,11 +83,27 @@ def _image_draft(image: job_pb2.Image) -> ImageDraft:
     )
 
 
-def _schema_text(spec: job_pb2.JobSpec) -> str:
-    if spec.WhichOneof("schema") == "response_schema_json":
-        return spec.response_schema_json
+def _post_process_draft(message: job_pb2.PostProcess) -> PostProcessDraft:
+    return PostProcessDraft(
+        model=message.model,
+        prompt=message.prompt,
+        schema_json=_schema_text(message),
+        schema_is_struct=_is_struct(message),
+    )
+
+
+def _is_struct(message: job_pb2.JobSpec | job_pb2.PostProcess) -> bool:
+    return message.WhichOneof("schema") == "response_schema"
+
+
+def _schema_text(message: job_pb2.JobSpec | job_pb2.PostProcess) -> str | None:
+    match message.WhichOneof("schema"):
+        case None:
+            return None
+        case "response_schema_json":
+            return message.response_schema_json
     # NaN and infinities are no JSON, but json.dumps writes them; the schema check refuses them as such.
-    return json.dumps(_plain(spec.response_schema), sort_keys=True, ensure_ascii=False)
+    return json.dumps(_plain(message.response_schema), sort_keys=True, ensure_ascii=False)
 
 
 def _plain(struct: struct_pb2.Struct) -> object:

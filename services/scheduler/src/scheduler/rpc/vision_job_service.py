@@ -14,9 +14,10 @@ from scheduler.jobs import Job
 from scheduler.links import Links
 from scheduler.read import MAX_BATCH, MAX_WATCHED, Read, checked_ids, page_token
 from scheduler.records import JobQuery
-from scheduler.rpc import filters, mapping
+from scheduler.rpc import filters, mapping, usage_mapping
 from scheduler.rpc.gate import caller
 from scheduler.submit import Submission, Submit
+from scheduler.usage import GetUsage
 from scheduler.watch import Watch
 from visionjobs.v1 import job_pb2, vision_job_service_pb2_grpc
 from visionjobs.v1 import vision_job_service_pb2 as pb
@@ -40,6 +41,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         cancel: Cancel,
         again: Again,
         links: Links,
+        usage: GetUsage,
         tracing: Tracing,
         max_image_bytes: int,
     ) -> None:
@@ -49,6 +51,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         self._cancel = cancel
         self._again = again
         self._links = links
+        self._usage = usage
         self._tracing = tracing
         self._max_image_bytes = max_image_bytes
 
@@ -81,7 +84,7 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         del context
         full = _is_full(request.view, default=True)
         job = await self._read.job(caller().client_id, request.job_id, attempts=full)
-        return pb.GetJobResponse(job=wire.job_to_proto(job, full=full))
+        return pb.GetJobResponse(job=wire.job_to_proto(job, full=full, raw_answers=True))
 
     async def BatchGetJobs(self, request: pb.BatchGetJobsRequest, context: _Context) -> pb.BatchGetJobsResponse:  # noqa: N802
         del context
@@ -169,6 +172,16 @@ class VisionJobServicer(vision_job_service_pb2_grpc.VisionJobServiceServicer):
         answer = pb.CreateJobLinkResponse(url=url)
         answer.expire_time.FromDatetime(expire_time)
         return answer
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: _Context) -> pb.GetUsageResponse:  # noqa: N802
+        del context
+        rows = await self._usage.rows(
+            caller().client_id,
+            from_time=usage_mapping.time(request, "from"),
+            to_time=usage_mapping.time(request, "to"),
+            group_by=request.group_by,
+        )
+        return await usage_mapping.answer(rows, max_bytes=_ANSWER_BYTES)
 
     def _parent(self, context: _Context) -> str:
         """Return the caller's trace, or a new one."""

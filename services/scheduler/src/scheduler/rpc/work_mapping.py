@@ -25,9 +25,9 @@ from scheduler.fleet import (
 )
 from scheduler.job_ids import normalised
 from scheduler.jobs import Generation, JobError, JobSpec, Stage
+from scheduler.outcomes import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from scheduler.records import AttemptId, ExecutorInfo
 from scheduler.rpc import mapping
-from scheduler.settlement import Failed, Outcome, Released, Succeeded, Throttled, Verdict
 from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import job_pb2
 
@@ -35,8 +35,15 @@ _MAX_MESSAGE_BYTES = 1024 * 1024 - 64 * 1024
 """Messages stay under 1 MiB; an assignment is counted by its images and texts, the rest is small."""
 
 _MAX_NAME = 128
+_MAX_WORD = 128
+_MAX_MESSAGE = 4_096
+_MAX_PATH = 1_024
+_MAX_RAW_ANSWER = 64 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LANE = re.compile(r"[\w.-]+/(\*|[\w.-]+)", re.ASCII)
-_MAX_WAIT_SECONDS = 30 * 86_400
+_MAX_SECONDS = 30 * 86_400.0
+_MOST_STEPS = 32_767
+"""What the database has room for."""
 
 
 def hello(message: pb.Hello, *, client_id: str) -> tuple[ExecutorInfo, list[AttemptId]]:
@@ -133,8 +140,9 @@ def _ref(attempt: AttemptId) -> pb.AttemptRef:
 
 def _size(item: Downlink) -> int:
     if isinstance(item, Assignment):
-        spec = item.job.spec
-        texts = len(spec.prompt) + len(spec.system_instruction) + len(spec.schema_json)
+        spec = item.spec
+        texts = len(spec.prompt) + len(spec.system_instruction) + len(spec.schema_json) + len(item.input_json)
+        texts += sum(len(image.uri) for image in spec.images)
         # A character may take four bytes.
         return 1024 + 4 * texts + sum(map(len, item.images.values()))
     return 64
@@ -145,20 +153,22 @@ def _assignment(assignment: Assignment) -> pb.Assignment:
     message = pb.Assignment(
         ref=_ref(job.attempt_id),
         step=job.step,
+        steps=assignment.steps,
         lane=job.lane,
-        spec=_work_spec(job.spec),
+        spec=_work_spec(assignment.spec),
+        input_json=assignment.input_json,
         images=[pb.InlineImage(sha256=sha256, data=data) for sha256, data in assignment.images.items()],
         traceparent=assignment.traceparent,
         permit_required=job.permit_required,
     )
-    message.timeout.FromTimedelta(job.spec.timeout)
+    message.timeout.FromTimedelta(assignment.spec.timeout)
     if assignment.start_within is not None:
         message.start_within.FromTimedelta(max(assignment.start_within, datetime.timedelta()))
     return message
 
 
 def _work_spec(spec: JobSpec) -> job_pb2.JobSpec:
-    """Return what the executor needs of a spec; the schema always as text, which it would have to make of a Struct."""
+    """Return what the executor needs of a step's spec; the schema always as text, which it would have to make of a Struct."""
     message = job_pb2.JobSpec(
         images=[wire.image_to_proto(image) for image in spec.images],
         prompt=spec.prompt,
@@ -188,14 +198,17 @@ def _outcome(message: pb.Outcome) -> Outcome:
         attempt_id=attempt_id(message.ref),
         verdict=_verdict(message),
         usage=mapping.usage(message.usage) if message.HasField("usage") else None,
-        model_version=_text(message.model_version),
+        model_version=_text(message.model_version)[:_MAX_WORD],
         stage_seconds={
-            Stage(item.stage): item.duration.seconds + item.duration.nanos / 1e9
-            for item in message.stage_durations
-            if _is_stage(item.stage)
+            Stage(item.stage): _seconds(item.duration) for item in message.stage_durations if _is_stage(item.stage)
         },
         paid=message.paid,
         traceparent=message.traceparent,
+        # An earlier version's executor says neither.
+        step=_step(message.step),
+        steps=_step(message.steps),
+        service_tier=_text(message.service_tier)[:_MAX_WORD],
+        unanswered=message.unanswered,
     )
 
 
@@ -209,15 +222,21 @@ def _verdict(message: pb.Outcome) -> Verdict:
             failed = message.failed
             return Failed(
                 error=_error(failed.error),
-                raw_answer=_text(failed.raw_answer),
+                raw_answer=_text(failed.raw_answer[:_MAX_RAW_ANSWER]),
                 retry_after=_wait_time(failed.retry_after) if failed.HasField("retry_after") else None,
+                flaw=_text(failed.flaw)[:_MAX_WORD],
+                output_path=_text(failed.output_path)[:_MAX_PATH],
+                image_sha256=failed.image_sha256 if _SHA256.fullmatch(failed.image_sha256) else "",
+                schema_suspected=failed.schema_suspected,
             )
         case "throttled":
             throttled = message.throttled
             after = _wait_time(throttled.retry_after) if throttled.HasField("retry_after") else None
-            return Throttled(message=_text(throttled.message), retry_after=after, lane_stop=_text(throttled.lane_stop))
+            return Throttled(
+                message=_words(throttled.message), retry_after=after, lane_stop=_words(throttled.lane_stop)
+            )
         case "released":
-            return Released(message=_text(message.released.message))
+            return Released(message=_words(message.released.message))
         case _:
             words = "The executor's outcome has no verdict that this scheduler knows."
             return Failed(JobError(kind="INTERNAL", message=words, retryable=True))
@@ -225,12 +244,28 @@ def _verdict(message: pb.Outcome) -> Verdict:
 
 def _wait_time(duration: duration_pb2.Duration) -> datetime.timedelta:
     """Return a wait; what is longer than any provider means, or negative, is cut."""
-    seconds = duration.seconds + duration.nanos // 1000 / 1e6
-    return datetime.timedelta(seconds=min(max(0.0, seconds), _MAX_WAIT_SECONDS))
+    return datetime.timedelta(seconds=_seconds(duration))
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    """Return what is within the bounds of any wait or stage: what is not could not be told to clients."""
+    return min(max(0.0, duration.seconds + duration.nanos / 1e9), _MAX_SECONDS)
+
+
+def _step(told: int) -> int:
+    return min(max(1, told), _MOST_STEPS)
 
 
 def _error(message: job_pb2.JobError) -> JobError:
-    return JobError(kind=_text(message.kind) or "UNKNOWN", message=_text(message.message), retryable=message.retryable)
+    return JobError(
+        kind=_text(message.kind)[:_MAX_WORD] or "UNKNOWN",
+        message=_words(message.message),
+        retryable=message.retryable,
+    )
+
+
+def _words(message: str) -> str:
+    return _text(message[:_MAX_MESSAGE])
 
 
 def _text(text: str) -> str:

@@ -1,30 +1,21 @@
-"""What the use cases need from the store, one protocol a reader.
-
-Every method is atomic. All raise StoreUnavailable when the store cannot be reached in time; a method that raised it
-may have taken effect, and may be repeated.
-"""
+"""What dealing jobs out, and taking in what became of them, needs."""
 
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from scheduler.callers import ApiKey, StoredKey
-from scheduler.jobs import ImageRef, Job, NewImage, NewJob, Stage
+from scheduler.jobs import JobSpec, Stage
 from scheduler.lanes import Lane
 from scheduler.records import (
-    Accepted,
+    AdvanceRecord,
     AttemptId,
     AttemptRecord,
-    AuditEntry,
-    Change,
     ClaimedJob,
     Ended,
     ExecutorInfo,
     FinalRecord,
     Heads,
-    JobQuery,
     LaneLoad,
-    Purged,
     Registration,
     ReturnRecord,
     RunningAttempt,
@@ -39,53 +30,6 @@ class StoreClock(Protocol):
     """The database's time, the authority for everything stored; known within milliseconds, without a round trip."""
 
     def now(self) -> datetime.datetime: ...
-
-
-class SubmissionStore(Protocol):
-    """Takes jobs and images in."""
-
-    async def find_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, ImageRef]:
-        """Return those of the client's images that exist."""
-        ...
-
-    async def put_images(self, client_id: str, images: Sequence[NewImage]) -> None:
-        """Store images; ones that exist live longer."""
-        ...
-
-    async def insert_jobs(
-        self, client_id: str, jobs: Sequence[NewJob], *, max_queued: int | None = None
-    ) -> Sequence[Accepted]:
-        """Store all jobs, in order, or none. Needs new job ids.
-
-        With `max_queued` the client never has more jobs than that in the queue that were submitted under such a limit.
-
-        A job whose request_id is known from the last 24 h, or stands earlier in the same call, is not stored again:
-        the first job stands in its place. A job with a dedup_key and CachePolicy.USE takes a recent result of the same
-        key, or follows the job in flight that leads the key, or leads it itself; REFRESH may only lead. One that is due
-        later does neither.
-
-        Raises:
-            RequestIdReused: A known request_id has another spec_hash; nothing was stored.
-            ImagesMissing: An image that one of the new jobs uses is not stored; nothing was stored.
-            QueueFull: The new jobs are more than the limit leaves room for; nothing was stored.
-        """
-        ...
-
-    async def known_requests(self, client_id: str, request_ids: Collection[str]) -> Collection[str]:
-        """Return those request_ids that `insert_jobs` would know."""
-        ...
-
-    async def pace(self, client_id: str, count: int, *, per_second: float) -> datetime.timedelta | None:
-        """Take `count` submissions from the client's rate; return None, or the time until it is worth another try.
-
-        The rate holds over all schedulers. A second's worth may come at once; a call that finds some of that left is
-        let through whole, and later ones wait until it is worked off.
-        """
-        ...
-
-    async def raise_leader(self, job_id: str, rank: int) -> None:
-        """Let a job stand at least this rank, because a more urgent one follows it."""
-        ...
 
 
 class ClaimStore(Protocol):
@@ -132,8 +76,17 @@ class ClaimStore(Protocol):
         """Count QUEUED jobs, but no further than `limit`."""
         ...
 
-    async def get_images(self, client_id: str, sha256s: Collection[str]) -> Mapping[str, bytes]:
-        """Return the bytes of those of the client's images that exist."""
+    async def get_images(
+        self, client_id: str, sha256s: Collection[str], *, within: datetime.timedelta | None = None
+    ) -> Mapping[str, bytes]:
+        """Return the bytes of those of the client's images that exist.
+
+        With `within`, of those that are outside of the database only what can be read in that time.
+        """
+        ...
+
+    async def step_outputs(self, job_ids: Collection[str]) -> Mapping[str, str]:
+        """Return what the first step gave, as JSON, of those of the jobs that have passed it."""
         ...
 
 
@@ -148,11 +101,19 @@ class OutcomeStore(Protocol):
         """End jobs, each named once.
 
         Anything but a success needs its attempt to be the running one. A success is also taken from an attempt that was
-        given up, or superseded by a newer one, as long as its job is not final: it is paid for. It resets the failures
-        that its lane counted in a row.
+        given up, or superseded by a newer one, as long as its job is not final and still in its step: it is paid for.
+        It resets the failures that its lane counted in a row.
 
         The followers of a job share its success, and a failure that is not retryable. Otherwise the oldest of them
         leads from now on; a second time for the same kind of failure all fail alike.
+        """
+        ...
+
+    async def advance(self, advances: Sequence[AdvanceRecord]) -> Ended:
+        """Let jobs, each named once, wait in the lane of their next step, with what the one before gave.
+
+        Taken as a success in `finish` is. Retries, paid calls, deaths and flaws are counted anew. `attempts` are those
+        that brought their job on.
         """
         ...
 
@@ -168,7 +129,14 @@ class OutcomeStore(Protocol):
         ...
 
     async def give_back(self, returns: Sequence[ReturnRecord]) -> Collection[AttemptId]:
-        """Let jobs, each named once, wait again; return the attempts that were the running ones, and so did."""
+        """Let jobs, each named once, wait again; return the attempts that were the running ones, and so did.
+
+        The flaw of a record is kept with its job until the step is over.
+        """
+        ...
+
+    async def specs_of(self, job_ids: Collection[str]) -> Mapping[str, tuple[str, JobSpec]]:
+        """Return the client and the spec of those jobs that exist, whoever's they are."""
         ...
 
     async def note_stages(self, stages: Mapping[AttemptId, tuple[Stage, datetime.datetime]]) -> None:
@@ -217,24 +185,6 @@ class ExecutorStore(Protocol):
         ...
 
 
-class JobReader(Protocol):
-    """Reads jobs of one client."""
-
-    async def get_jobs(self, client_id: str, job_ids: Collection[str], *, attempts: bool) -> Mapping[str, Job]:
-        """Return those that exist, with their ended attempts if asked for."""
-        ...
-
-    async def list_jobs(
-        self, client_id: str, query: JobQuery, *, before: str | None, limit: int, attempts: bool
-    ) -> Sequence[Job]:
-        """Return the newest jobs, only those with a smaller id than `before`."""
-        ...
-
-    async def list_ids(self, client_id: str, query: JobQuery, *, before: str | None, limit: int) -> Sequence[str]:
-        """Return the ids of those jobs alone."""
-        ...
-
-
 class LaneStore(Protocol):
     """Keeps the lanes, and whether submissions are taken."""
 
@@ -270,69 +220,6 @@ class LaneStore(Protocol):
         ...
 
 
-class KeyStore(Protocol):
-    """Keeps the keys, and who changed what."""
-
-    async def keys(self) -> Sequence[StoredKey]:
-        """Return all keys, revoked ones included, newest first."""
-        ...
-
-    async def add_key(self, key: StoredKey) -> None:
-        """Store a new key."""
-        ...
-
-    async def add_first_key(self, key: StoredKey) -> bool:
-        """Store a new key unless one of its role works already; say whether it was stored."""
-        ...
-
-    async def rotate_key(self, key_id: str, secret_hash: bytes, overlap: datetime.timedelta) -> ApiKey | None:
-        """Give a key that works a new secret; the present one works this much longer. None if there is no such key."""
-        ...
-
-    async def revoke_key(self, key_id: str) -> ApiKey | None:
-        """End a key; None if there is none of that id.
-
-        Raises:
-            LastAdminKey: No other admin key would work; nothing was changed.
-        """
-        ...
-
-    async def note_used(self, used: Mapping[str, datetime.datetime]) -> None:
-        """Note when keys, by id, were last used."""
-        ...
-
-    async def signing_secret(self, name: str) -> bytes:
-        """Return the secret of that name, the same on every scheduler; the first call makes it."""
-        ...
-
-    async def begin_audit(self, change: Change) -> int:
-        """Note a change that is about to be made; return the id of the entry."""
-        ...
-
-    async def end_audit(self, audit_id: int, outcome: str) -> None:
-        """Note how it ended."""
-        ...
-
-    async def audit_entries(self, *, before: int | None, limit: int) -> Sequence[AuditEntry]:
-        """Return the newest entries, only those with a smaller id than `before`."""
-        ...
-
-
-class UserStore(Protocol):
-    """Forgets users."""
-
-    async def purge_user(self, client_id: str, user_id: str) -> Purged:
-        """Remove what the user's final jobs say and gave, and their images; return what was there to remove.
-
-        What is left of a job is what a bill needs: id, user, state, times, usage, cost; and nothing that is told later
-        brings content back. Jobs that are not final must have been cancelled before; of one that is not, nothing is
-        removed but its images. A result that jobs of other users share is handed on to one of them, and an image stays
-        that an unfinished job of another user of the client needs. After a failure in the middle it may be called
-        again, and goes on.
-        """
-        ...
-
-
 class CommandStore(Protocol):
     """Carries words from one scheduler to all."""
 
@@ -350,26 +237,4 @@ class CommandStore(Protocol):
 
     async def take_purged(self) -> Collection[tuple[str, str]]:
         """Return clients and users that were posted, as `take_stops`."""
-        ...
-
-
-class Store(
-    SubmissionStore,
-    ClaimStore,
-    OutcomeStore,
-    ExecutorStore,
-    JobReader,
-    LaneStore,
-    KeyStore,
-    UserStore,
-    CommandStore,
-    Protocol,
-):
-    """All of it: what an implementation provides."""
-
-    @property
-    def time(self) -> StoreClock: ...
-
-    async def maintain(self) -> None:
-        """Do what wants doing now and then; worth a call each minute."""
         ...
