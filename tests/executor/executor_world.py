@@ -15,28 +15,37 @@ from executor.execute import Execute
 from executor.images import LocalImages
 from executor.outbox import Outbox
 from executor.ports import (
+    Begin,
     Downlink,
     Hello,
-    ImageRefused,
+    ImageSource,
+    ImageUnavailable,
     Link,
     LinkBroken,
     ModelAnswer,
+    ModelImage,
     ModelRequest,
     Permit,
     SpoolUnwritable,
     Uplink,
     Welcome,
+    at_once,
 )
-from executor.provider_key import ProviderKey
+from executor.provider_key import ProviderKeys
 from executor.receive import Receiver
 from executor.report import Reporter
 from executor.slots import Slots
 from executor.spans import Spans
 from executor.validation import Validators
 from executor.work import Assignment, AttemptId, ImageRef, Outcome, Usage
+from runtime.clock import Clock
 from runtime.tracing import Tracing
 
-PNG = b"\x89PNG not really"
+# One gray pixel.
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
 SHA256 = hashlib.sha256(PNG).hexdigest()
 SCHEMA = '{"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}'
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -79,7 +88,8 @@ class FakeModel:
         self.called = asyncio.Event()
         self.respond = respond
 
-    async def analyze(self, request: ModelRequest) -> ModelAnswer:
+    async def analyze(self, request: ModelRequest, begin: Begin = at_once) -> ModelAnswer:
+        await begin()
         self.requests.append(request)
         self.called.set()
         return answer() if self.respond is None else await self.respond(request)
@@ -111,8 +121,26 @@ class FakeImages:
         if self.failures:
             raise self.failures.pop(0)
         if sha256 != SHA256:
-            raise ImageRefused("no such image")
+            raise ImageUnavailable("no such image")
         return PNG
+
+
+class AnyImage:
+    """Decodes nothing: every image is a fine PNG."""
+
+    async def prepare(self, data: bytes) -> ModelImage:
+        return ModelImage(data, "image/png")
+
+
+class NoUris:
+    """There is no web."""
+
+    async def fetch(self, uri: str) -> bytes:
+        raise ImageUnavailable(f"{uri} cannot be reached.")
+
+
+def local_images(source: ImageSource, clock: Clock) -> LocalImages:
+    return LocalImages(source=source, uris=NoUris(), preparer=AnyImage(), clock=clock)
 
 
 class PickleCodec:
@@ -298,6 +326,7 @@ class World:
         self,
         *,
         capacity: int = 3,
+        lanes: tuple[str, ...] = ("gemini/*",),
         model: FakeModel | None = None,
         images: FakeImages | None = None,
         spool: FakeSpool | None = None,
@@ -311,7 +340,7 @@ class World:
         self.schedulers = schedulers or FakeSchedulers()
         self.connected: list[bool] = []
         self.slots = Slots(capacity=capacity)
-        self.key = ProviderKey(slots=self.slots, clock=self.clock)
+        self.keys = ProviderKeys(lanes=lanes, slots=self.slots, clock=self.clock)
         self.outbox = Outbox(slots=self.slots)
         self.gate = CallGate(announcer=self.outbox, clock=self.clock)
         self.reporter = Reporter(
@@ -324,13 +353,13 @@ class World:
         )
         self.attempts = Attempts(
             execute=Execute(
-                model=self.model,
-                images=LocalImages(source=self.images, clock=self.clock),
+                models={"gemini": self.model, "deepseek": self.model},
+                images=local_images(self.images, self.clock),
                 validators=Validators(),
                 progress=self.outbox,
                 gate=self.gate,
-                key=self.key,
-                spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
+                keys=self.keys,
+                spans=Spans(Tracing(randomness=FixedRandomness()), provider_urls={"gemini": "https://provider"}),
                 clock=self.clock,
             ),
             reporter=self.reporter,
@@ -340,7 +369,8 @@ class World:
         )
         self.receiver = Receiver(
             dialer=self.schedulers,
-            hello=Hello(executor_id="e1", host="h", version="1", capacity=capacity, lanes=("gemini/*",)),
+            hello=Hello(executor_id="e1", host="h", version="1", capacity=capacity, lanes=lanes),
+            lanes=self.keys,
             attempts=self.attempts,
             gate=self.gate,
             reporter=self.reporter,
@@ -357,7 +387,7 @@ class World:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["World"]:
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(loop.run()) for loop in (self.reporter, self.attempts, self.key, self.receiver)]
+            loops = [tasks.create_task(loop.run()) for loop in (self.reporter, self.attempts, self.keys, self.receiver)]
             yield self
             for loop in loops:
                 loop.cancel()

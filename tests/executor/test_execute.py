@@ -2,7 +2,9 @@ import asyncio
 import datetime
 import json
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from executor_world import (
@@ -16,18 +18,19 @@ from executor_world import (
     answer,
     assignment,
     for_ever,
+    local_images,
     raising,
 )
 
 from devkit.virtual_time import EPOCH, VirtualClock, run
 from executor.attempt import Attempt, Interruption
 from executor.call_gate import CallGate
-from executor.execute import Execute
-from executor.images import LocalImages
+from executor.execute import LARGE_TEXT, Execute
 from executor.ports import (
+    BadImage,
     ConnectionBroken,
-    ImageRefused,
     ImageSourceAway,
+    ImageUnavailable,
     ModelAnswer,
     ModelImage,
     ModelRequest,
@@ -37,12 +40,14 @@ from executor.ports import (
     UnreadableAnswer,
     UnsendableRequest,
 )
-from executor.provider_key import ProviderKey
+from executor.provider_key import ProviderKeys
 from executor.slots import Slots
 from executor.spans import Spans
-from executor.validation import Validators
-from executor.work import Assignment, AttemptId, Failed, Outcome, Released, Stage, Succeeded, Throttled
+from executor.validation import Validator, Validators
+from executor.work import Assignment, AttemptId, Failed, Generation, Outcome, Released, Stage, Succeeded, Throttled
 from runtime.tracing import Tracing
+
+PROVIDER_KEY = "a/key~of-a-gateway"
 
 
 class RecordedProgress:
@@ -65,23 +70,35 @@ class RecordedProgress:
 class Bench:
     """One attempt's surroundings."""
 
-    def __init__(self, model: FakeModel | None = None, images: FakeImages | None = None) -> None:
+    def __init__(
+        self,
+        model: FakeModel | None = None,
+        images: FakeImages | None = None,
+        *,
+        lanes: tuple[str, ...] = ("gemini/*",),
+    ) -> None:
         self.clock = VirtualClock()
         self.events: list[str] = []
         self.model = model or FakeModel()
         self.slots = Slots(capacity=3)
+        self.keys = ProviderKeys(lanes=lanes, slots=self.slots, clock=self.clock)
+        self.images = images or FakeImages()
+        self.execute = self.execute_with({"gemini": self.model, "deepseek": self.model})
+
+    def execute_with(self, models: Mapping[str, FakeModel]) -> Execute:
         progress = RecordedProgress(self.events)
         gate = CallGate(announcer=progress, clock=self.clock)
         gate.renew_lease(math.inf)
-        self.execute = Execute(
-            model=self.model,
-            images=LocalImages(source=images or FakeImages(), clock=self.clock),
+        return Execute(
+            models=models,
+            images=local_images(self.images, self.clock),
             validators=Validators(),
             progress=progress,
             gate=gate,
-            key=ProviderKey(slots=self.slots, clock=self.clock),
-            spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
+            keys=self.keys,
+            spans=Spans(Tracing(randomness=FixedRandomness()), provider_urls={"gemini": "https://provider"}),
             clock=self.clock,
+            provider_keys={"gemini": PROVIDER_KEY},
         )
 
     async def run(self, job: Assignment) -> Outcome:
@@ -118,6 +135,7 @@ def test_the_model_is_asked_once_with_the_job_unchanged() -> None:
 
     assert model.requests == [
         ModelRequest(
+            provider="gemini",
             model="gemini-3.8-flash",
             prompt="Read the receipt.",
             system_instruction="Be exact.",
@@ -174,11 +192,25 @@ def test_an_image_is_asked_for_again_while_the_scheduler_is_away() -> None:
     assert len(images.fetched) == 3
 
 
-def test_an_image_that_will_not_be_had_fails_the_attempt_unpaid() -> None:
-    outcome = outcome_of(assignment(inline=False), images=FakeImages(ImageRefused("The job does not run.")))
+@pytest.mark.parametrize("retryable", [True, False])
+def test_an_image_that_will_not_be_had_fails_the_attempt_unpaid(retryable: bool) -> None:
+    gone = ImageUnavailable("The job does not run.", retryable=retryable)
+    outcome = outcome_of(assignment(inline=False), images=FakeImages(gone))
 
-    assert outcome.verdict == Failed(kind="IMAGE_UNAVAILABLE", message="The job does not run.", retryable=True)
+    assert outcome.verdict == Failed(kind="IMAGE_UNAVAILABLE", message="The job does not run.", retryable=retryable)
     assert not outcome.paid
+
+
+def test_an_image_that_is_none_fails_the_job_before_any_call() -> None:
+    model = FakeModel()
+    outcome = outcome_of(
+        assignment(inline=False), model=model, images=FakeImages(BadImage("It is broken.", sha256=SHA256))
+    )
+
+    assert outcome.verdict == Failed(kind="BAD_IMAGE", message="It is broken.", retryable=False, image_sha256=SHA256)
+    assert not outcome.paid
+    assert list(outcome.stage_seconds) == [Stage.FETCHING_IMAGE]
+    assert model.requests == []
 
 
 def test_an_inline_image_whose_bytes_are_others_than_its_hash_says_is_not_sent() -> None:
@@ -225,7 +257,7 @@ def refused(status: int, body: str = "", retry_after: str | None = None) -> Prov
         (refused(404), "BAD_REQUEST", False, False),
         (NotConnected("refused"), "PROVIDER_ERROR", True, False),
         (ConnectionBroken("reset"), "PROVIDER_ERROR", True, True),
-        (UnreadableAnswer("no JSON", body="<html>"), "INVALID_OUTPUT", True, True),
+        (UnreadableAnswer("no JSON", body="<html>"), "PROVIDER_ERROR", True, True),
         (UnsendableRequest("a schema"), "BAD_REQUEST", False, False),
     ],
 )
@@ -275,11 +307,10 @@ def test_a_daily_quota_throttles_to_the_end_of_the_day_in_california() -> None:
 def test_a_refused_key_releases_the_job_and_stops_new_work_for_a_minute() -> None:
     async def main() -> tuple[Outcome, list[int]]:
         bench = Bench(FakeModel(raising(refused(401))))
-        key = bench.execute._key
         outcome = await bench.run(assignment())
         frees = [bench.slots.free]
         async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(key.run())
+            waiting = tasks.create_task(bench.keys.run())
             for _ in range(2):
                 await asyncio.sleep(31)
                 frees.append(bench.slots.free)
@@ -294,6 +325,71 @@ def test_a_refused_key_releases_the_job_and_stops_new_work_for_a_minute() -> Non
     assert isinstance(outcome.verdict, Released)
     assert not outcome.paid
     assert frees == [0, 0, 1, 3]
+
+
+def test_what_a_provider_says_is_told_without_its_key() -> None:
+    assert failure_of(refused(500, f"Who are you, {PROVIDER_KEY}?"))[0] == Failed(
+        kind="PROVIDER_ERROR",
+        message="HTTP 500: Who are you, [redacted]?",
+        retryable=True,
+        raw_answer="Who are you, [redacted]?",
+    )
+
+
+def second_step() -> Assignment:
+    fields: dict[str, Any] = {
+        "lane": "deepseek/deepseek-v4-flash",
+        "model": "deepseek-v4-flash",
+        "images": (),
+        "inline_images": {},
+        "step": 2,
+        "steps": 2,
+        "input_json": '{"items":[1]}',
+    }
+    return assignment(**fields)
+
+
+def test_a_second_step_is_asked_of_its_own_provider_with_what_the_first_gave() -> None:
+    async def main() -> tuple[Outcome, list[str], ModelRequest]:
+        bench = Bench(lanes=("gemini/*", "deepseek/*"))
+        gemini = FakeModel()
+        bench.execute = bench.execute_with({"gemini": gemini, "deepseek": bench.model})
+        outcome = await bench.run(second_step())
+        assert gemini.requests == []
+        return outcome, bench.events, bench.model.requests[0]
+
+    outcome, stages, request = run(main())
+
+    assert (outcome.step, outcome.steps, outcome.verdict) == (2, 2, Succeeded('{"total":12.5}'))
+    assert stages == ["DEEPSEEK_ANALYZING", "VALIDATING"]
+    assert (request.provider, request.model) == ("deepseek", "deepseek-v4-flash")
+    assert (request.input_json, request.images) == ('{"items":[1]}', ())
+
+
+def test_a_key_that_one_provider_refuses_stops_no_job_of_another() -> None:
+    async def main() -> tuple[Outcome, Outcome, Outcome]:
+        bench = Bench(FakeModel(raising(refused(401))), lanes=("gemini/*", "deepseek/*"))
+        first = await bench.run(second_step())
+        bench.model.respond = None
+        second = await bench.run(second_step())
+        return first, second, await bench.run(assignment())
+
+    first, second, of_another = run(main())
+
+    assert isinstance(first.verdict, Released)
+    assert second.verdict == first.verdict
+    assert not second.paid
+    assert of_another.verdict == Succeeded('{"total":12.5}')
+
+
+@pytest.mark.parametrize("told", ["", "STANDARD"])
+def test_the_tier_is_what_the_provider_says_it_served_else_what_was_asked(told: str) -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        return answer(service_tier=told)
+
+    outcome = outcome_of(assignment(generation=Generation(service_tier="FLEX")), model=FakeModel(respond))
+
+    assert outcome.service_tier == (told or "FLEX")
 
 
 @pytest.mark.parametrize(
@@ -362,3 +458,55 @@ def test_an_interruption_after_the_end_changes_nothing() -> None:
 
     assert outcome is not None
     assert isinstance(outcome.verdict, Succeeded)
+
+
+def test_a_large_answer_is_checked_beside_the_event_loop() -> None:
+    threads: set[int] = set()
+
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        return answer(json.dumps({"total": 1, "rest": "x" * LARGE_TEXT}))
+
+    validate = Validator.validate
+
+    def spying(self: Validator, text: str) -> str:
+        threads.add(threading.get_ident())
+        return validate(self, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validator, "validate", spying)
+        # Virtual time does not wait for threads.
+        outcome = asyncio.run(Bench(FakeModel(respond)).run(assignment()))
+
+    assert isinstance(outcome.verdict, Succeeded)
+    assert threading.get_ident() not in threads
+    assert threads
+
+
+@pytest.mark.parametrize(
+    ("error", "unanswered"),
+    [
+        (ConnectionBroken("reset"), True),
+        (UnreadableAnswer("no JSON", body="<html>"), False),
+        (NotConnected("refused"), False),
+        (refused(500), False),
+    ],
+)
+def test_a_call_that_was_sent_and_got_no_answer_is_told_apart(error: Exception, unanswered: bool) -> None:
+    assert outcome_of(model=FakeModel(raising(error))).unanswered == unanswered
+
+
+def test_a_timeout_got_no_answer_and_an_answer_did() -> None:
+    assert outcome_of(model=FakeModel(for_ever)).unanswered
+    assert not outcome_of().unanswered
+
+
+def test_flaw_and_path_of_an_answer_that_does_not_fit_are_told() -> None:
+    async def respond(_: ModelRequest) -> ModelAnswer:
+        return answer('{"total": "a secret"}')
+
+    verdict = outcome_of(model=FakeModel(respond)).verdict
+
+    assert isinstance(verdict, Failed)
+    assert (verdict.flaw, verdict.output_path) == ("SCHEMA_MISMATCH", "total")
+    assert "secret" not in verdict.message
+    assert "secret" in verdict.raw_answer

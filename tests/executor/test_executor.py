@@ -14,6 +14,7 @@ from executor_world import (
     answer,
     assignment,
     for_ever,
+    local_images,
 )
 
 from devkit.virtual_time import VirtualClock, run
@@ -37,11 +38,11 @@ class Surroundings:
             capacity=3,
             lanes=("gemini/*",),
             drain_seconds=DRAIN_SECONDS,
-            model=model,
-            images=FakeImages(),
+            models={"gemini": model},
+            images=local_images(FakeImages(), VirtualClock()),
             dialer=self.schedulers,
             spool=self.spool,
-            spans=Spans(Tracing(randomness=FixedRandomness()), provider_url="https://provider"),
+            spans=Spans(Tracing(randomness=FixedRandomness()), provider_urls={"gemini": "https://provider"}),
             clock=VirtualClock(),
             randomness=FixedRandomness(),
             on_connected=self._note,

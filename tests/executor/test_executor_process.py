@@ -10,7 +10,7 @@ import fake_provider
 import pytest
 import scheduler_in_process
 from executor_world import PNG, SCHEMA, SHA256
-from fake_provider import FakeProvider, answered
+from fake_provider import FakeProvider, answered, response
 from scheduler_in_process import SchedulerInProcess
 
 from devkit.programs import Program, logged, program
@@ -20,6 +20,7 @@ from visionjobs.v1 import executor_service_pb2 as pb
 from visionjobs.v1 import job_pb2
 
 COMMAND = "visionjobs-executor"
+KEY = "sk-0123456789abcdef0123456789abcdef"
 JOB_ID = "01990000-0000-7000-8000-000000000001"
 
 
@@ -200,6 +201,53 @@ async def test_without_a_key_one_line_says_what_to_set(tmp_path: Path) -> None:
 
     (line,) = log.read_text().splitlines()
     assert "GEMINI_API_KEY" in line
+    assert "DEEPSEEK_API_KEY" in line
+
+
+@pytest.mark.parametrize(
+    ("lanes", "sentence"),
+    [
+        ("gemini/*,deepseek/deepseek-v4-pro", "names deepseek/deepseek-v4-pro: set DEEPSEEK_API_KEY"),
+        ("openai/*", "nobody knows the provider of openai/*"),
+    ],
+)
+async def test_a_lane_without_its_providers_key_is_named(tmp_path: Path, lanes: str, sentence: str) -> None:
+    environment = clean_environment() | {"EXECUTOR_LANES": lanes, "GEMINI_API_KEY": "key"}
+    async with program(COMMAND, environment=environment, log=tmp_path / "log") as executor:
+        assert await ended(executor) == 2
+
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert "EXECUTOR_LANES" in line
+    assert sentence in line
+
+
+async def test_a_second_step_is_done_with_the_second_providers_key(
+    scheduler: SchedulerInProcess, provider: FakeProvider, executors: Executors
+) -> None:
+    provider.answer = response(
+        '\n\n{"choices": [{"message": {"content": "{\\"total\\": 2}"}, "finish_reason": "stop"}]}'
+    )
+    async with executors.run(DEEPSEEK_API_KEY=KEY, EXECUTOR_DEEPSEEK_BASE_URL=provider.url) as executor:
+        hello = next(message.hello for message in scheduler.heard if message.HasField("hello"))
+        assert list(hello.lanes) == ["gemini/*", "deepseek/*"]
+        assignment = pb.Assignment(
+            ref=pb.AttemptRef(job_id=JOB_ID, attempt=2),
+            step=2,
+            steps=2,
+            lane="deepseek/deepseek-v4-flash",
+            spec=job_pb2.JobSpec(prompt="Add them up.", response_schema_json=SCHEMA),
+            input_json='{"items":[1,1]}',
+        )
+        assignment.timeout.FromSeconds(60)
+        scheduler.say(pb.WorkResponse(assignments=[assignment]))
+        await scheduler.until(lambda: scheduler.outcomes)
+
+    (outcome,) = scheduler.outcomes
+    assert (outcome.step, outcome.steps, outcome.succeeded.output_json) == (2, 2, '{"total":2}')
+    (received,) = provider.received
+    assert received.headers["authorization"] == f"Bearer {KEY}"
+    assert '{"items":[1,1]}' in received.json["messages"][0]["content"]
+    assert KEY not in executor.log.read_text()
 
 
 async def test_the_health_check_fails_where_nobody_serves(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import asyncio
 import base64
 import datetime
+import gzip
 import json
 import threading
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -28,6 +30,7 @@ IMAGE = b"\xfb\xff\xfe not a real image \xff"
 
 def request(**changes: object) -> ModelRequest:
     fields: dict[str, object] = {
+        "provider": "gemini",
         "model": "gemini-3.8-flash",
         "prompt": "  Read the receipt.\n",
         "system_instruction": "",
@@ -194,14 +197,118 @@ async def test_a_200_that_is_no_answer_is_unreadable_and_kept(
         '{"usageMetadata": {"promptTokenCount": -1, "promptTokensDetails": [null]}}',
     ],
 )
-async def test_a_200_without_a_candidate_is_an_empty_answer(
-    client: GeminiClient, provider: FakeProvider, body: str
-) -> None:
+async def test_a_200_without_text_is_an_empty_answer(client: GeminiClient, provider: FakeProvider, body: str) -> None:
     provider.answer = response(body)
 
     answer = await client.analyze(request())
 
     assert (answer.text, answer.finish_reason) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "has_candidate"),
+    [
+        ("", False),
+        ('{"candidates": []}', False),
+        ('{"candidates": [7]}', False),
+        ('{"candidates": [{"content": {"role": "model"}}]}', True),
+    ],
+)
+async def test_an_answer_that_says_nothing_is_told_from_no_answer(
+    client: GeminiClient, provider: FakeProvider, body: str, has_candidate: bool
+) -> None:
+    provider.answer = response(body)
+
+    assert (await client.analyze(request())).has_candidate == has_candidate
+
+
+async def test_the_tier_that_was_served_is_told(client: GeminiClient, provider: FakeProvider) -> None:
+    provider.answer = answered("{}", usageMetadata={"serviceTier": "flex"})
+
+    assert (await client.analyze(request())).service_tier == "FLEX"
+
+
+async def test_nothing_is_asked_to_come_compressed(client: GeminiClient, provider: FakeProvider) -> None:
+    await client.analyze(request())
+
+    assert provider.received[0].headers["accept-encoding"] == "identity"
+
+
+ANSWER = json.dumps({"candidates": [{"content": {"parts": [{"text": "Zoë"}]}, "finishReason": "STOP"}]})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("gzip", gzip.compress(ANSWER.encode())), ("deflate", zlib.compress(ANSWER.encode())), ("identity", ANSWER)],
+)
+async def test_what_comes_compressed_all_the_same_is_read(
+    client: GeminiClient, provider: FakeProvider, encoding: str, body: bytes | str
+) -> None:
+    provider.answer = response(body, headers=f"Content-Encoding: {encoding}\r\n")
+
+    assert (await client.analyze(request())).text == "Zoë"
+
+
+async def test_an_error_that_comes_compressed_is_read(client: GeminiClient, provider: FakeProvider) -> None:
+    body = gzip.compress(b"overloaded")
+    provider.answer = response(body, status="503 Service Unavailable", headers="Content-Encoding: gzip\r\n")
+
+    with pytest.raises(ProviderRefused) as caught:
+        await client.analyze(request())
+
+    assert caught.value.body == "overloaded"
+
+
+HUGE = b"x" * 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "message"),
+    [
+        (HUGE[:3_000_000], "identity", "larger than 2 MiB"),
+        (gzip.compress(HUGE), "gzip", "larger than 2 MiB"),
+        (zlib.compress(HUGE), "deflate", "larger than 2 MiB"),
+        (gzip.compress(ANSWER.encode())[:-9], "gzip", "middle of its compressed"),
+        (b"no gzip at all", "gzip", "cannot be decompressed"),
+        (b"x", "zstd", "nobody asked"),
+        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", "nobody asked"),
+    ],
+)
+async def test_a_body_without_end_or_sense_is_not_read_on(
+    client: GeminiClient, provider: FakeProvider, body: bytes, encoding: str, message: str
+) -> None:
+    provider.answer = response(body, headers=f"Content-Encoding: {encoding}\r\n")
+
+    with pytest.raises(UnreadableAnswer, match=message) as caught:
+        await client.analyze(request())
+
+    assert len(caught.value.body) <= 64 * 1024
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+async def test_an_error_is_an_error_whatever_its_body_is_compressed_with(
+    client: GeminiClient, provider: FakeProvider, encoding: str
+) -> None:
+    body = gzip.compress(HUGE)
+    provider.answer = response(body, status="502 Bad Gateway", headers=f"Content-Encoding: {encoding}\r\n")
+
+    with pytest.raises(ProviderRefused) as caught:
+        await client.analyze(request())
+
+    assert len(caught.value.body) <= 64 * 1024
+
+
+async def test_a_codec_that_the_answer_names_is_not_used(client: GeminiClient, provider: FakeProvider) -> None:
+    provider.answer = answered("+AOs-").replace(b"application/json", b"text/plain; charset=utf-7")
+
+    assert (await client.analyze(request())).text == "+AOs-"
+
+
+async def test_headers_without_end_break_the_connection(client: GeminiClient, provider: FakeProvider) -> None:
+    provider.answer = response(ANSWER, headers="".join(f"x-{number}: {'x' * 1_000}\r\n" for number in range(1_000)))
+
+    with pytest.raises(ConnectionBroken):
+        await client.analyze(request())
 
 
 async def test_a_truncated_answer_and_an_unknown_ending_are_told(client: GeminiClient, provider: FakeProvider) -> None:

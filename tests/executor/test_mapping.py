@@ -40,9 +40,13 @@ def test_an_assignment_is_read_whole() -> None:
     message = pb.Assignment(
         ref=pb.AttemptRef(job_id="j", attempt=2),
         step=1,
+        steps=2,
         lane="gemini/gemini-3.8-flash",
         spec=job_pb2.JobSpec(
-            images=[job_pb2.Image(sha256="ab", mime_type="image/png")],
+            images=[
+                job_pb2.Image(sha256="ab", mime_type="image/png"),
+                job_pb2.Image(uri="https://example.com/a.png"),
+            ],
             prompt="p",
             system_instruction="s",
             response_schema_json="{}",
@@ -62,13 +66,32 @@ def test_an_assignment_is_read_whole() -> None:
         prompt="p",
         system_instruction="s",
         schema_json="{}",
-        images=(ImageRef(sha256="ab", mime_type="image/png"),),
+        images=(
+            ImageRef(sha256="ab", mime_type="image/png"),
+            ImageRef(sha256="", mime_type="", uri="https://example.com/a.png"),
+        ),
         inline_images={"ab": b"x"},
         generation=Generation(temperature=0.0, media_resolution="HIGH"),
         timeout=datetime.timedelta(seconds=12.5),
         permit_required=True,
         start_within=datetime.timedelta(seconds=1.25),
+        steps=2,
     )
+
+
+def test_a_second_step_brings_what_the_first_gave() -> None:
+    message = pb.Assignment(step=2, steps=2, lane="deepseek/deepseek-v4-flash", input_json='{"total":1}')
+
+    (read,) = mapping.downlink(pb.WorkResponse(assignments=[message])).assignments
+
+    assert (read.step, read.steps, read.input_json) == (2, 2, '{"total":1}')
+    assert (read.provider, read.model) == ("deepseek", "deepseek-v4-flash")
+
+
+def test_a_scheduler_that_knows_no_steps_means_the_only_one() -> None:
+    (read,) = mapping.downlink(pb.WorkResponse(assignments=[pb.Assignment()])).assignments
+
+    assert (read.step, read.steps, read.input_json) == (1, 1, "")
 
 
 def test_a_job_that_expires_at_once_is_told_from_one_that_never_does() -> None:
@@ -171,6 +194,29 @@ def test_an_outcome_carries_all_that_is_known() -> None:
     (spent,) = message.stage_durations
     assert (spent.stage, spent.duration.ToTimedelta()) == (4, datetime.timedelta(seconds=1.25))
     assert message.finish_time.ToDatetime(datetime.UTC) == EPOCH
+
+
+def test_an_outcome_says_of_which_step_it_is_and_what_it_cost() -> None:
+    message = encoded(Succeeded("{}"), step=1, steps=2, service_tier="FLEX", unanswered=True)
+
+    assert (message.step, message.steps, message.service_tier, message.unanswered) == (1, 2, "FLEX", True)
+
+
+def test_a_failure_says_what_is_to_blame() -> None:
+    verdict = Failed(
+        kind="INVALID_OUTPUT",
+        message="m",
+        retryable=True,
+        flaw="SCHEMA_MISMATCH",
+        output_path="items[0].\ud800",
+        image_sha256="ab",
+        schema_suspected=True,
+    )
+
+    failed = encoded(verdict).failed
+
+    assert (failed.flaw, failed.output_path) == ("SCHEMA_MISMATCH", "items[0].?")
+    assert (failed.image_sha256, failed.schema_suspected) == ("ab", True)
 
 
 def test_what_is_not_known_is_not_said() -> None:

@@ -12,6 +12,7 @@ from executor_world import (
     FakeSpool,
     PickleCodec,
     World,
+    answer,
     assignment,
     for_ever,
     in_world,
@@ -22,9 +23,10 @@ from hypothesis import strategies as st
 from devkit.virtual_time import EPOCH, run
 from executor.heartbeats import ECHO_SHARE
 from executor.lease import LOST_SECONDS
-from executor.ports import Link, ModelAnswer, ModelRequest
+from executor.ports import Link, ModelAnswer, ModelRequest, ProviderRefused
+from executor.provider_key import RETRY_SECONDS
 from executor.receive import WELCOME_SECONDS, redial_seconds
-from executor.work import Failed, Outcome, Released, Succeeded
+from executor.work import Failed, ImageRef, Outcome, Released, Succeeded
 
 
 async def after(seconds: float, respond: ModelAnswer) -> ModelAnswer:
@@ -503,7 +505,8 @@ def test_a_stop_releases_what_was_not_called_and_lets_calls_end() -> None:
         world.model.respond = lambda _: after(60, ModelAnswer(text='{"total": 1}', finish_reason="STOP"))
         world.images.seconds = 100.0
         link = await world.schedulers.link()
-        link.assign(assignment(1, timeout=timeout), assignment(2, inline=False))
+        elsewhere = ImageRef(sha256="ab" * 32, mime_type="image/png")
+        link.assign(assignment(1, timeout=timeout), assignment(2, images=(elsewhere,)))
         await world.model.called.wait()
         world.attempts.release_uncalled("The executor is stopping.")
         await world.attempts.finished()
@@ -547,3 +550,33 @@ def test_a_call_that_outlives_the_stop_is_released_as_paid() -> None:
         assert (outcome.verdict, outcome.paid) == (Released("The executor stopped."), True)
 
     in_world(scenario, model=FakeModel(for_ever))
+
+
+def test_an_executor_dials_again_with_the_lanes_that_are_left_and_keeps_what_it_holds() -> None:
+    async def respond(request: ModelRequest) -> ModelAnswer:
+        if request.provider == "deepseek":
+            raise ProviderRefused(status=401, body="no such key", retry_after=None)
+        return await after(5, answer())
+
+    async def scenario(world: World) -> None:
+        link = await world.schedulers.link()
+        running = assignment(1)
+        refused = assignment(2, lane="deepseek/deepseek-v4-flash", model="deepseek-v4-flash", step=2, steps=2)
+        link.assign(running, refused)
+
+        second = await world.schedulers.link(2)
+
+        assert link.hello.lanes == ("gemini/*", "deepseek/*")
+        assert second.hello.lanes == ("gemini/*",)
+        assert second.hello.dial == 2
+        assert running.attempt_id in second.hello.held
+        await second.outcome(2)
+        verdicts = {each.attempt_id: each.verdict for each in second.outcomes}
+        assert isinstance(verdicts[refused.attempt_id], Released)
+        assert verdicts[running.attempt_id] == Succeeded('{"total":12.5}')
+        # What is refused once may be taken later.
+        third = await world.schedulers.link(3)
+        assert third.hello.lanes == ("gemini/*", "deepseek/*")
+        assert world.clock.monotonic() >= RETRY_SECONDS
+
+    in_world(scenario, model=FakeModel(respond), lanes=("gemini/*", "deepseek/*"))

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from executor_world import assignment
 
-from executor.ports import Credit, Hello, ImageRefused, ImageSourceAway, LinkBroken, Uplink
+from executor.ports import Credit, Hello, ImageSourceAway, ImageUnavailable, LinkBroken, Uplink
 from executor.rpc.access import Access
 from executor.rpc.addresses import Addresses, Target
 from executor.rpc.link import SchedulerConnection
@@ -146,8 +146,8 @@ async def test_an_image_comes_over_the_streams_connection(connection: SchedulerC
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        (grpc.StatusCode.NOT_FOUND, ImageRefused),
-        (grpc.StatusCode.PERMISSION_DENIED, ImageRefused),
+        (grpc.StatusCode.NOT_FOUND, ImageUnavailable),
+        (grpc.StatusCode.PERMISSION_DENIED, ImageUnavailable),
         (grpc.StatusCode.UNAVAILABLE, ImageSourceAway),
         (grpc.StatusCode.UNAUTHENTICATED, ImageSourceAway),
         (grpc.StatusCode.INTERNAL, ImageSourceAway),

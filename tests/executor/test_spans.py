@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from executor_world import SCHEMA, TRACEPARENT, USAGE, answer, assignment
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -13,6 +15,7 @@ from runtime.randomness import SystemRandomness
 from runtime.tracing import Tracing, trace_id_of
 
 REQUEST = ModelRequest(
+    provider="gemini",
     model="gemini-3.8-flash",
     prompt="secret prompt",
     system_instruction="secret instruction",
@@ -32,7 +35,10 @@ def exporter() -> InMemorySpanExporter:
 def recorded(exporter: InMemorySpanExporter) -> Spans:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return Spans(Tracing(randomness=SystemRandomness(), provider=provider), provider_url="http://emulator:8090")
+    return Spans(
+        Tracing(randomness=SystemRandomness(), provider=provider),
+        provider_urls={"gemini": "http://emulator:8090", "deepseek": "https://user:secret@other"},
+    )
 
 
 def only(exporter: InMemorySpanExporter) -> ReadableSpan:
@@ -84,6 +90,19 @@ def test_a_call_is_described_by_the_conventions_and_quotes_nobody(
     }
 
 
+def test_a_call_of_the_second_step_names_its_own_provider(recorded: Spans, exporter: InMemorySpanExporter) -> None:
+    with recorded.call(replace(REQUEST, provider="deepseek", model="deepseek-v4-flash"), TRACEPARENT):
+        pass
+
+    call = only(exporter)
+    assert call.name == "chat deepseek-v4-flash"
+    assert call.attributes is not None
+    assert call.attributes["gen_ai.operation.name"] == "chat"
+    assert call.attributes["gen_ai.provider.name"] == "deepseek"
+    assert (call.attributes["server.address"], call.attributes["server.port"]) == ("other", 443)
+    assert "secret" not in call.to_json()
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -125,7 +144,7 @@ def test_an_attempt_says_how_it_ended(
 
 
 def test_where_nothing_is_recorded_the_context_is_carried_on() -> None:
-    silent = Spans(Tracing(randomness=SystemRandomness()), provider_url="https://provider")
+    silent = Spans(Tracing(randomness=SystemRandomness()), provider_urls={"gemini": "https://provider"})
 
     with silent.attempt(assignment()) as attempt, silent.call(REQUEST, attempt.traceparent) as call:
         spans.describe_answer(call, answer())

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.validation import InvalidOutput, UnusableSchema, Validators
+from policies.ladder import Flaw
 
 SCHEMA = json.dumps(
     {
@@ -42,7 +43,11 @@ def test_what_the_model_was_not_told_is_checked_too() -> None:
     "text",
     [
         "",
-        "```json\n{}\n```",
+        "```json\n{}",
+        "```python\n{}\n```",
+        "```",
+        "``````",
+        "Here it is:\n```json\n{}\n```",
         '{"a": 1',
         '{"a": NaN}',
         '{"a": -Infinity}',
@@ -55,6 +60,48 @@ def test_what_the_model_was_not_told_is_checked_too() -> None:
 def test_what_is_not_json_or_cannot_be_kept_is_refused(text: str) -> None:
     with pytest.raises(InvalidOutput):
         validated(text, ANYTHING)
+
+
+def test_each_flaw_is_told_apart_with_its_path() -> None:
+    with pytest.raises(InvalidOutput) as mismatch:
+        validated('{"items": [{"price": "dear"}]}')
+    with pytest.raises(InvalidOutput) as broken:
+        validated('{"items": [')
+
+    assert (mismatch.value.flaw, mismatch.value.path) == (Flaw.SCHEMA_MISMATCH, "items[0].price")
+    assert (broken.value.flaw, broken.value.path) == (Flaw.NOT_JSON, "")
+
+
+def test_what_the_answer_says_is_not_quoted() -> None:
+    with pytest.raises(InvalidOutput) as caught:
+        validated('{"name": "a secret of the picture"}')
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```", " \n```JSON \r\n{}```\n"])
+def test_an_answer_that_stands_whole_in_a_fence_is_taken_out_of_it(fence: str) -> None:
+    assert validated(fence.replace("{}", '{"name": "Zoë"}')) == '{"name":"Zoë"}'
+
+
+def test_what_is_in_a_fence_must_satisfy_the_schema_too() -> None:
+    with pytest.raises(InvalidOutput, match=r"name: "):
+        validated('```json\n{"name": "too long"}\n```')
+
+
+@given(path=st.lists(st.text(max_size=300) | st.integers(0, 10**9), min_size=1, max_size=300))
+def test_path_and_message_are_bounded(path: list[str | int]) -> None:
+    document: object = 5
+    schema: object = {"type": "string"}
+    for step in reversed(path[:50]):
+        document = {str(step): document}
+        schema = {"properties": {str(step): schema}}
+
+    with pytest.raises(InvalidOutput) as caught:
+        validated(json.dumps(document), json.dumps(schema))
+
+    assert len(str(caught.value)) <= 500
+    assert len(caught.value.path) <= 256
 
 
 @pytest.mark.parametrize(

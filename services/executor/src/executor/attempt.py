@@ -37,6 +37,8 @@ class Attempt:
         self.call_begun = False
         # Whether the call may have been billed. Said to be so as soon as it begins, taken back where it cannot be.
         self.paid = False
+        # Whether the provider answered, in whatever way.
+        self.answered = False
         self.answer: ModelAnswer | None = None
         self.interruption: Interruption | None = None
         self.interruption_message = ""
@@ -50,6 +52,11 @@ class Attempt:
     @property
     def timeout_seconds(self) -> float:
         return self.assignment.timeout.total_seconds()
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a call was sent that may have been billed, and no answer came."""
+        return self.paid and not self.answered
 
     @property
     def waits_for_permit(self) -> bool:

@@ -128,6 +128,9 @@ class Attempts:
                     kind="INTERNAL", message=f"The executor failed: {type(error).__name__}.", retryable=True
                 ),
                 paid=attempt.paid,
+                unanswered=attempt.unanswered,
                 traceparent=attempt.assignment.traceparent,
                 finish_time=attempt.finish(),
+                step=attempt.assignment.step,
+                steps=attempt.assignment.steps,
             )

@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,12 +24,16 @@ class ModelRequest:
     """One paid call.
 
     Attributes:
+        provider: Who is called: gemini or deepseek.
+        input_json: What the step before gave; "" in the first.
         schema_json: The caller's full schema; what of it the model is told is the client's business.
         timeout: After which nobody waits for the answer any more.
     """
 
+    provider: str
     model: str
     prompt: str
+    input_json: str = ""
     system_instruction: str
     images: tuple[ModelImage, ...]
     schema_json: str
@@ -48,6 +52,8 @@ class ModelAnswer:
         model_version: The model that answered.
         response_id: The provider's name for the answer.
         usage: None if nothing was counted.
+        service_tier: What was served, in upper case; "" if that is not told.
+        has_candidate: Whether there is an answer at all, whatever became of it.
     """
 
     text: str
@@ -56,6 +62,8 @@ class ModelAnswer:
     model_version: str = ""
     response_id: str = ""
     usage: Usage | None = None
+    service_tier: str = ""
+    has_candidate: bool = True
 
 
 class ModelError(Exception):
@@ -110,11 +118,23 @@ class UnreadableAnswer(ModelError):
         self.body = body
 
 
+Begin = Callable[[], Awaitable[None]]
+"""Waits for leave to make a paid call, which begins when it returns. What it raises ends the call unsent."""
+
+
+async def at_once() -> None:
+    """Give leave to whoever needs none."""
+
+
 class ModelClient(Protocol):
     """Calls a model."""
 
-    async def analyze(self, request: ModelRequest) -> ModelAnswer:
-        """Make exactly one paid call, and no other. The caller bounds its time by cancelling it. Raises ModelError."""
+    async def analyze(self, request: ModelRequest, begin: Begin = at_once) -> ModelAnswer:
+        """Make exactly one paid call, and no other. The caller bounds its time by cancelling it. Raises ModelError.
+
+        `begin` is awaited once, when all is ready and nothing but the sending is left, on the loop of the caller: to
+        put a request together takes time, in which leave that was given before would grow old.
+        """
         ...
 
 
@@ -125,15 +145,59 @@ class ImageSourceAway(Exception):
     """The image cannot be fetched now."""
 
 
-class ImageRefused(Exception):
-    """The image will not be given to this executor."""
+class ImageUnavailable(Exception):
+    """The image cannot be had.
+
+    Attributes:
+        retryable: Whether it may be had later, or by another executor.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class BadImage(Exception):
+    """What was given as an image is none that a model could read.
+
+    Attributes:
+        sha256: Of its bytes; "" if there are none.
+    """
+
+    def __init__(self, message: str, *, sha256: str = "") -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 class ImageSource(Protocol):
     """Where images come from."""
 
     async def fetch(self, sha256: str, job_id: str) -> bytes:
-        """Return an image of a job that this executor holds. Raises ImageSourceAway or ImageRefused."""
+        """Return an image of a job that this executor holds. Raises ImageSourceAway or ImageUnavailable."""
+        ...
+
+
+class UriSource(Protocol):
+    """Where images come from that callers only point at."""
+
+    async def fetch(self, uri: str) -> bytes:
+        """Return what is there, within a time and a size. Raises BadImage or ImageUnavailable.
+
+        No message tells of the address more than its host and path: the rest may be a secret.
+        """
+        ...
+
+
+class ImagePreparer(Protocol):
+    """Decodes images."""
+
+    async def prepare(self, data: bytes) -> ModelImage:
+        """Return what the model gets of an image that can be decoded, of the kind that it is.
+
+        Raises:
+            BadImage: It cannot be decoded.
+            ImageUnavailable: No image can be decoded now.
+        """
         ...
 
 

@@ -35,6 +35,23 @@ class ConnectionListener(Protocol):
     async def __call__(self, *, connected: bool) -> None: ...
 
 
+class LaneOffer(Protocol):
+    """Knows what this executor serves."""
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """What it serves now."""
+        ...
+
+    async def moved_from(self, lanes: tuple[str, ...]) -> None:
+        """Wait until schedulers have to be told of others than these."""
+        ...
+
+
+class _LanesMoved(LinkBroken):
+    """The stream was ended from here: only a hello tells of lanes."""
+
+
 class Receiver:
     """The use case. One stream at a time."""
 
@@ -43,6 +60,7 @@ class Receiver:
         *,
         dialer: Dialer,
         hello: Hello,
+        lanes: LaneOffer,
         attempts: Attempts,
         gate: CallGate,
         reporter: Reporter,
@@ -54,6 +72,7 @@ class Receiver:
     ) -> None:
         self._dialer = dialer
         self._hello = hello
+        self._lanes = lanes
         self._attempts = attempts
         self._gate = gate
         self._reporter = reporter
@@ -78,20 +97,25 @@ class Receiver:
             try:
                 async with self._dialer.dial(turn) as link:
                     hello_sent_at = self._clock.monotonic()
-                    welcome = await self._greet(link)
+                    lanes = self._lanes.lanes
+                    welcome = await self._greet(link, lanes)
                     self._begin(welcome, hello_sent_at)
-                    await self._work(link, welcome)
+                    await self._work(link, welcome, lanes)
+            except _LanesMoved:
+                _log.info("lanes_changed", lanes=self._lanes.lanes)
+                continue
             except LinkBroken as broken:
                 self._note_broken(broken)
             turn += 1
             pause = redial_seconds(self._failures, draw=self._randomness.draw(), refused=self._refused)
             await self._clock.sleep(pause)
 
-    async def _greet(self, link: Link) -> Welcome:
+    async def _greet(self, link: Link, lanes: tuple[str, ...]) -> Welcome:
         self._dials += 1
+        hello = replace(self._hello, lanes=lanes, held=list(self._attempts.held), dial=self._dials)
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
-                await link.send(Uplink(hello=replace(self._hello, held=list(self._attempts.held), dial=self._dials)))
+                await link.send(Uplink(hello=hello))
                 first = await link.receive()
         except TimeoutError:
             raise LinkBroken(f"{link.address} did not welcome within {WELCOME_SECONDS:g} s.") from None
@@ -112,7 +136,7 @@ class Receiver:
         self._attempts.tell_stages()
         self._reporter.report_again()
 
-    async def _work(self, link: Link, welcome: Welcome) -> None:
+    async def _work(self, link: Link, welcome: Welcome, lanes: tuple[str, ...]) -> None:
         heartbeats = Heartbeats(
             interval_seconds=welcome.heartbeat_interval.total_seconds(),
             lost_seconds=welcome.lost_after.total_seconds(),
@@ -126,9 +150,14 @@ class Receiver:
                 tasks.create_task(self._send(link))
                 tasks.create_task(self._receive(link, heartbeats))
                 tasks.create_task(heartbeats.run())
+                tasks.create_task(self._leave_when_lanes_move(lanes))
         finally:
             self._outbox.close()
             await self._on_connected(connected=False)
+
+    async def _leave_when_lanes_move(self, lanes: tuple[str, ...]) -> None:
+        await self._lanes.moved_from(lanes)
+        raise _LanesMoved("Other lanes are served from now on.")
 
     async def _send(self, link: Link) -> None:
         while True:

@@ -1,9 +1,10 @@
-"""The executor's settings: `EXECUTOR_` variables, and the provider's own."""
+"""The executor's settings: `EXECUTOR_` variables, and the providers' own."""
 
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from runtime.secret_files import read_secret
 from runtime.settings import ProgramSettings, SettingsError
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
+DEFAULT_DEEPSEEK_BASE_URL = "https://api.deepseek.com"
 
 
 def _spool_of_the_user() -> Path:
@@ -37,7 +39,8 @@ class ExecutorSettings(ProgramSettings):
     health_address: str = Field("127.0.0.1:50052", pattern=r".*:\d+$", description="host:port; port 0 picks one.")
     capacity: int = Field(3, ge=1, le=100_000, description="Jobs at once.")
     lanes: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("gemini/*",), min_length=1, description="What it serves, by comma: provider/model, or provider/*."
+        (),
+        description="What it serves, by comma: provider/model, or provider/*; empty is all of each provider with a key.",
     )
     spool_dir: Path = Field(
         default_factory=_spool_of_the_user,
@@ -45,6 +48,21 @@ class ExecutorSettings(ProgramSettings):
     )
     drain_seconds: float = Field(300, ge=0, description="How long running calls may go on at a stop.")
     gemini_api_version: str = Field("v1beta", pattern=r"^v\d\w*$", description="Of the Gemini API.")
+    image_workers: int = Field(1, ge=1, le=64, description="Processes that decode images, one image each at a time.")
+    image_worker_memory_mib: int = Field(
+        2048, ge=64, le=65_536, description="Of address space for each of them; 100 megapixels of WEBP take 1,700."
+    )
+    image_seconds: float = Field(20, gt=0, le=600, description="What one image may take to be decoded.")
+    max_image_side: int = Field(
+        0, ge=0, le=16_384, description="In pixels; longer images are made smaller before they are sent; 0 leaves all."
+    )
+    uri_seconds: float = Field(20, gt=0, le=600, description="What one image may take to come from its https address.")
+    uri_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="By comma, *.example.com for all below; if any, images are fetched from no other."
+    )
+    uri_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="By comma, in CIDR notation: networks to fetch images from although they are not public."
+    )
     api_key: SecretStr | None = Field(None, description="The executor's own key, for schedulers.")
     api_key_file: Path | None = Field(None, description="Holds the executor's key; read anew at each dial.")
     tls: bool | None = Field(None, description="Dial by TLS; unset, any other EXECUTOR_TLS_ setting says yes.")
@@ -56,14 +74,17 @@ class ExecutorSettings(ProgramSettings):
     insecure: bool = Field(default=False, description="Dial and serve beyond loopback without a key or without TLS.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level logged.")
 
-    # The provider's own names; GOOGLE_API_KEY wins, as in its SDK.
+    # The providers' own names; GOOGLE_API_KEY wins, as in its SDK.
     gemini_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("GOOGLE_API_KEY", "GEMINI_API_KEY"))
     base_url: str = Field(DEFAULT_BASE_URL, validation_alias="GOOGLE_GEMINI_BASE_URL", pattern=r"^https?://.+")
+
+    deepseek_api_key: SecretStr | None = Field(None, validation_alias="DEEPSEEK_API_KEY")
+    deepseek_base_url: str = Field(DEFAULT_DEEPSEEK_BASE_URL, pattern=r"^https?://.+", description="Of DeepSeek's API.")
 
     # OpenSSL's own name for the roots to trust.
     ssl_cert_file: Path | None = Field(None, validation_alias="SSL_CERT_FILE")
 
-    @field_validator("scheduler_address", "lanes", mode="before")
+    @field_validator("scheduler_address", "lanes", "uri_allowed_hosts", "uri_allowed_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -84,14 +105,22 @@ class ExecutorSettings(ProgramSettings):
                 raise ValueError(f"{lane!r} is not provider/model, and not provider/*")
         return value
 
-    @field_validator("base_url")
+    @field_validator("uri_allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*|[0-9a-fA-F:.]+", host, re.ASCII):
+                raise ValueError(f"{host!r} is no host, and not *. before one")
+        return value
+
+    @field_validator("base_url", "deepseek_base_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         # Raises for a port that is none.
         urlsplit(value).port  # noqa: B018 - see above
         return value
 
-    @field_validator("gemini_api_key", "api_key")
+    @field_validator("gemini_api_key", "deepseek_api_key", "api_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not (key := value.get_secret_value().strip()):
@@ -125,6 +154,12 @@ class ExecutorSettings(ProgramSettings):
         if certificate is None and value is not None:
             raise ValueError("it is of no use without EXECUTOR_TLS_CERTIFICATE_FILE")
         return value
+
+    @property
+    def provider_keys(self) -> Mapping[str, str]:
+        """The key of each provider that has one."""
+        keys = {"gemini": self.gemini_api_key, "deepseek": self.deepseek_api_key}
+        return {provider: key.get_secret_value() for provider, key in keys.items() if key is not None}
 
     @property
     def dials_by_tls(self) -> bool:

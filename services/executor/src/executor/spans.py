@@ -3,13 +3,14 @@
 | span | parent | attributes |
 |---|---|---|
 | `attempt` | the dispatch | `visionjobs.job.id`, `visionjobs.job.attempt`, `visionjobs.job.lane` |
-| `generate_content {model}` | `attempt` | the GenAI client span of https://github.com/open-telemetry/semantic-conventions-genai |
+| `generate_content {model}`, `chat {model}` | `attempt` | the GenAI client span of https://github.com/open-telemetry/semantic-conventions-genai |
 
 A span of something that failed carries `error.type`: an HTTP status, an error's name, or the kind of the verdict.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
@@ -23,16 +24,23 @@ _Attributes = dict[str, str | int | float | bool | list[str]]
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the conventions call a provider and its calls."""
+
+    provider: str
+    operation: str
+
+
+_WORDS = {"gemini": _Words("gcp.gemini", "generate_content"), "deepseek": _Words("deepseek", "chat")}
+
+
 class Spans:
     """Makes the spans. Where none are recorded, nothing is computed for them."""
 
-    def __init__(self, tracing: Tracing, *, provider_url: str) -> None:
+    def __init__(self, tracing: Tracing, *, provider_urls: Mapping[str, str]) -> None:
         self._tracing = tracing
-        url = urlsplit(provider_url)
-        self._server: _Attributes = {
-            "server.address": url.hostname or provider_url,
-            "server.port": url.port or _DEFAULT_PORTS.get(url.scheme, 443),
-        }
+        self._servers = {provider: _server(url) for provider, url in provider_urls.items()}
 
     def attempt(self, assignment: Assignment) -> contextlib.AbstractContextManager[Span]:
         """Span an attempt."""
@@ -53,19 +61,20 @@ class Spans:
 
     @contextlib.contextmanager
     def _recorded_call(self, request: ModelRequest, parent: str) -> Iterator[Span]:
+        words = _WORDS.get(request.provider, _Words(request.provider, "chat"))
         attributes: _Attributes = {
-            "gen_ai.operation.name": "generate_content",
-            "gen_ai.provider.name": "gcp.gemini",
+            "gen_ai.operation.name": words.operation,
+            "gen_ai.provider.name": words.provider,
             "gen_ai.request.model": request.model,
             "gen_ai.output.type": "json",
-            **self._server,
+            **self._servers.get(request.provider, {}),
         }
         if request.generation.temperature is not None:
             attributes["gen_ai.request.temperature"] = request.generation.temperature
         if request.generation.max_output_tokens is not None:
             attributes["gen_ai.request.max_tokens"] = request.generation.max_output_tokens
         with self._tracing.span(
-            f"generate_content {request.model}", parent, kind=SpanKind.CLIENT, attributes=attributes
+            f"{words.operation} {request.model}", parent, kind=SpanKind.CLIENT, attributes=attributes
         ) as span:
             try:
                 yield span
@@ -73,6 +82,12 @@ class Spans:
                 kind = str(error.status) if isinstance(error, ProviderRefused) else type(error).__name__
                 span.fail(kind, "")
                 raise
+
+
+def _server(provider_url: str) -> _Attributes:
+    url = urlsplit(provider_url)
+    # Of the address only what names it: the rest may hold a key.
+    return {"server.address": url.hostname or "", "server.port": url.port or _DEFAULT_PORTS.get(url.scheme, 443)}
 
 
 def describe_answer(span: Span, answer: ModelAnswer) -> None:

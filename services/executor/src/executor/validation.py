@@ -1,5 +1,8 @@
 """Checks the model's answer against the caller's full JSON schema.
 
+An answer that stands whole in one Markdown fence, ```json as models now and then begin in spite of JSON mode, is taken out
+of it first: what is inside must be JSON and satisfy the schema like any other answer.
+
 The schema is bound to draft 2020-12 as the scheduler binds it at submission; references leave the document nowhere, and
 patterns run in time linear in the text.
 """
@@ -10,8 +13,15 @@ from collections.abc import Sequence
 
 import jsonschema_rs
 
+from policies.ladder import Flaw
+
 MAX_COMPILED = 256
 _MAX_MESSAGE = 500
+_MAX_PATH = 256
+
+# In messages: the answer itself belongs in no log and no span.
+_MASK = "the value"
+_FENCE = "```"
 
 
 class UnusableSchema(Exception):
@@ -19,7 +29,17 @@ class UnusableSchema(Exception):
 
 
 class InvalidOutput(Exception):
-    """The answer is not JSON, or not what the schema asks for; the message says where and why."""
+    """The answer is not JSON, or not what the schema asks for; the message says why.
+
+    Attributes:
+        flaw: Which of the two.
+        path: Where in the answer, as items[0].total; "" for all of it.
+    """
+
+    def __init__(self, message: str, *, flaw: Flaw, path: str = "") -> None:
+        super().__init__(message[:_MAX_MESSAGE])
+        self.flaw = flaw
+        self.path = path
 
 
 class Validator:
@@ -31,6 +51,7 @@ class Validator:
             {name: value for name, value in schema.items() if name != "$schema"},
             pattern_options=jsonschema_rs.RegexOptions(),
             offline=True,
+            mask=_MASK,
         )
         self._decoder = json.JSONDecoder(parse_constant=_no_constant)
         self._encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -38,19 +59,17 @@ class Validator:
     def validate(self, text: str) -> str:
         """Return the answer as compact JSON, members in the answer's order. Raises InvalidOutput."""
         try:
-            document = self._decoder.decode(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidOutput(f"The answer is not JSON: {error}"[:_MAX_MESSAGE]) from None
-        try:
+            document = self._decoder.decode(_unfenced(text))
             self._compiled.validate(document)
             output = self._encoder.encode(document)
             output.encode()
         except jsonschema_rs.ValidationError as error:
-            where = _dotted(error.instance_path)
-            raise InvalidOutput(f"{where or 'the answer'}: {error.message}"[:_MAX_MESSAGE]) from None
+            path = _dotted(error.instance_path)[:_MAX_PATH]
+            where = f"{path}: " if path else ""
+            raise InvalidOutput(f"{where}{error.message}", flaw=Flaw.SCHEMA_MISMATCH, path=path) from None
         except (ValueError, RecursionError) as error:
-            # A number beyond every double, half of a surrogate pair, a document too deep.
-            raise InvalidOutput(f"The answer cannot be kept as JSON: {error}"[:_MAX_MESSAGE]) from None
+            # Also a number beyond every double, half of a surrogate pair, a document too deep.
+            raise InvalidOutput(str(error), flaw=Flaw.NOT_JSON) from None
         return output
 
 
@@ -81,6 +100,15 @@ def _compile(schema_json: str) -> Validator:
         return Validator(schema)
     except (ValueError, RecursionError) as error:
         raise UnusableSchema(f"The schema cannot be used: {error}"[:_MAX_MESSAGE]) from None
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands in a Markdown fence around the whole text; the text itself if there is none."""
+    stripped = text.strip()
+    if not (stripped.startswith(_FENCE) and stripped.endswith(_FENCE)) or len(stripped) < 2 * len(_FENCE):
+        return text
+    label, _, inside = stripped[len(_FENCE) : -len(_FENCE)].partition("\n")
+    return inside if label.strip().lower() in ("", "json") else text
 
 
 def _no_constant(name: str) -> object:

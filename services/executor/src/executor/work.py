@@ -23,15 +23,17 @@ class Stage(enum.IntEnum):
     FETCHING_IMAGE = 2
     WAITING_FOR_PERMIT = 3
     GEMINI_ANALYZING = 4
+    DEEPSEEK_ANALYZING = 5
     VALIDATING = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """An image of a job: lower-case hex SHA-256, MIME type."""
+    """An image of a job: lower-case hex SHA-256 and MIME type, or the https address where it is."""
 
     sha256: str
     mime_type: str
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,9 @@ class Assignment:
         traceparent: W3C trace context of the dispatch.
         permit_required: Whether the call needs a permit of its own.
         start_within: The call must begin within this time from receipt; None means at any time.
+        step: Which one of the job, from 1.
+        steps: How many the job has.
+        input_json: What the step before gave; "" in the first.
     """
 
     attempt_id: AttemptId
@@ -73,6 +78,14 @@ class Assignment:
     traceparent: str = ""
     permit_required: bool = False
     start_within: datetime.timedelta | None = None
+    step: int = 1
+    steps: int = 1
+    input_json: str = ""
+
+    @property
+    def provider(self) -> str:
+        """Who is called: gemini or deepseek."""
+        return self.lane.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +116,10 @@ class Failed:
         retryable: Whether the same job may succeed later.
         raw_answer: The provider's answer as it was, cut.
         retry_after: The provider's own time, if it named one.
+        flaw: What is wrong with the answer, as `policies.ladder.Flaw`; "" for nothing.
+        output_path: Where in the answer the schema is not satisfied.
+        image_sha256: The image that is to blame; "" if nobody knows.
+        schema_suspected: Whether the provider refused the request without saying why.
     """
 
     kind: str
@@ -110,6 +127,10 @@ class Failed:
     retryable: bool
     raw_answer: str = ""
     retry_after: datetime.timedelta | None = None
+    flaw: str = ""
+    output_path: str = ""
+    image_sha256: str = ""
+    schema_suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +171,10 @@ class Outcome:
         paid: Whether a paid call was begun, and may have been billed.
         traceparent: W3C trace context of the attempt.
         finish_time: When.
+        step: As in the assignment.
+        steps: As in the assignment.
+        service_tier: What the provider says it served, else what was asked for.
+        unanswered: Whether the call was sent and no answer came.
     """
 
     attempt_id: AttemptId
@@ -160,3 +185,7 @@ class Outcome:
     paid: bool = False
     traceparent: str = ""
     finish_time: datetime.datetime
+    step: int = 1
+    steps: int = 1
+    service_tier: str = ""
+    unanswered: bool = False

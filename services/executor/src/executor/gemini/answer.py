@@ -4,75 +4,72 @@ https://ai.google.dev/api/generate-content#generatecontentresponse
 """
 
 import json
-from collections.abc import Mapping
+from json.scanner import py_make_scanner  # type: ignore[attr-defined] # typeshed knows only the one in C
 
+from executor.loose_json import Object, bounded_sum, count_of, first_of, name_of, object_of, text_of
 from executor.ports import ModelAnswer, UnreadableAnswer
 from executor.work import Usage
 
-_Object = Mapping[str, object]
+_MAX_KEPT = 64 * 1024
 
-_MAX_INT64 = 2**63 - 1
+_LARGE_BODY = 128 * 1024
 
 
 def read(body: str) -> ModelAnswer:
     """Return what a 200 says. Raises UnreadableAnswer, and nothing else."""
     answer = _document(body)
-    candidate = _object(_first(answer.get("candidates")))
+    candidate = object_of(first_of(answer.get("candidates")))
     return ModelAnswer(
         text=_text_of(candidate),
-        finish_reason=_string(candidate.get("finishReason")),
-        block_reason=_string(_object(answer.get("promptFeedback")).get("blockReason")),
-        model_version=_string(answer.get("modelVersion")),
-        response_id=_string(answer.get("responseId")),
+        finish_reason=name_of(candidate.get("finishReason")),
+        block_reason=name_of(object_of(answer.get("promptFeedback")).get("blockReason")),
+        model_version=name_of(answer.get("modelVersion")),
+        response_id=name_of(answer.get("responseId")),
         usage=_usage(answer.get("usageMetadata")),
+        service_tier=name_of(object_of(answer.get("usageMetadata")).get("serviceTier")).upper(),
+        has_candidate=bool(candidate),
     )
 
 
-def _document(body: str) -> _Object:
+def _document(body: str) -> Object:
     # An empty body is an answer without candidates: the caller calls it empty.
     try:
-        document = json.loads(body) if body.strip() else {}
+        document = _decoder(body).decode(body) if body.strip() else {}
     except (ValueError, RecursionError):
-        raise UnreadableAnswer("The provider's answer is not JSON.", body=body) from None
+        raise UnreadableAnswer("The provider's answer is not JSON.", body=body[:_MAX_KEPT]) from None
     if not isinstance(document, dict):
-        raise UnreadableAnswer("The provider's answer is not a JSON object.", body=body)
+        raise UnreadableAnswer("The provider's answer is not a JSON object.", body=body[:_MAX_KEPT])
     return document
 
 
-def _text_of(candidate: _Object) -> str:
-    parts = _object(candidate.get("content")).get("parts")
-    found = [_object(part) for part in parts] if isinstance(parts, list) else []
-    return "".join(_string(part.get("text")) for part in found if part.get("thought") is not True)
+def _decoder(body: str) -> json.JSONDecoder:
+    """Return what reads a body. The reader in C lets no other thread run, so a large body gets the one in Python.
+
+    It takes as long as that one for an answer, which is a few long strings, and much longer for a body of many values.
+    """
+    decoder = json.JSONDecoder()
+    if len(body) > _LARGE_BODY:
+        decoder.scan_once = py_make_scanner(decoder)  # type: ignore[attr-defined] # neither does it know this
+    return decoder
+
+
+def _text_of(candidate: Object) -> str:
+    parts = object_of(candidate.get("content")).get("parts")
+    found = [object_of(part) for part in parts] if isinstance(parts, list) else []
+    return "".join(text_of(part.get("text")) for part in found if part.get("thought") is not True)
 
 
 def _usage(metadata: object) -> Usage | None:
     if not isinstance(metadata, dict):
         return None
     details = metadata.get("promptTokensDetails")
-    by_modality = [_object(detail) for detail in details] if isinstance(details, list) else []
+    by_modality = [object_of(detail) for detail in details] if isinstance(details, list) else []
     return Usage(
-        input_tokens=_count(metadata.get("promptTokenCount")),
-        output_tokens=_count(metadata.get("candidatesTokenCount")),
-        thinking_tokens=_count(metadata.get("thoughtsTokenCount")),
-        cached_tokens=_count(metadata.get("cachedContentTokenCount")),
-        image_tokens=min(
-            sum(_count(detail.get("tokenCount")) for detail in by_modality if detail.get("modality") == "IMAGE"),
-            _MAX_INT64,
+        input_tokens=count_of(metadata.get("promptTokenCount")),
+        output_tokens=count_of(metadata.get("candidatesTokenCount")),
+        thinking_tokens=count_of(metadata.get("thoughtsTokenCount")),
+        cached_tokens=count_of(metadata.get("cachedContentTokenCount")),
+        image_tokens=bounded_sum(
+            *(count_of(detail.get("tokenCount")) for detail in by_modality if detail.get("modality") == "IMAGE")
         ),
     )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INT64 else 0
-
-
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list) and value else None
-
-
-def _object(value: object) -> _Object:
-    return value if isinstance(value, dict) else {}
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""

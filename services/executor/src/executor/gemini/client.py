@@ -6,27 +6,22 @@ itself. Its retries, continuations and function calls are off: every request may
 one is the scheduler's decision.
 """
 
+import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncIterator
 
 import httpx2
 from google import genai
 from google.genai import types
 
+from executor import bounded_bodies, http_calls
 from executor.gemini import answer, request
-from executor.gemini.loop_thread import LoopThread
-from executor.ports import ConnectionBroken, ModelAnswer, ModelRequest, NotConnected, ProviderRefused
+from executor.loop_thread import LoopThread
+from executor.ports import Begin, ModelAnswer, ModelRequest, at_once
 
-_MAX_ERROR_BYTES = 64 * 1024
-
-# The request was not sent: there was no connection, or none was free.
-_NOT_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.UnsupportedProtocol,
-)
+# What the call under way in this task waits for; the SDK hands nothing of its own through to the HTTP client.
+_begin: contextvars.ContextVar[Begin] = contextvars.ContextVar("begin")
 
 
 class GeminiClient:
@@ -37,21 +32,34 @@ class GeminiClient:
         self._thread = thread
         self._schemas = request.WireSchemas()
 
-    async def analyze(self, model_request: ModelRequest) -> ModelAnswer:
-        return await self._thread.run(self._call(model_request))
+    async def analyze(self, model_request: ModelRequest, begin: Begin = at_once) -> ModelAnswer:
+        caller = asyncio.get_running_loop()
 
-    async def _call(self, model_request: ModelRequest) -> ModelAnswer:
+        async def begin_there() -> None:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(begin), caller))
+
+        return await self._thread.run(self._call(model_request, begin_there))
+
+    async def _call(self, model_request: ModelRequest, begin: Begin) -> ModelAnswer:
+        _begin.set(begin)
         config = request.config(model_request, self._schemas.of(model_request.schema_json))
         try:
             response = await self._client.aio.models.generate_content(
                 model=model_request.model, contents=list(request.contents(model_request)), config=config
             )
-        except _NOT_SENT as error:
-            raise NotConnected(_message("cannot be reached", error)) from None
         except httpx2.HTTPError as error:
-            raise ConnectionBroken(_message("broke the connection", error)) from None
+            raise http_calls.model_error(error) from None
         raw = response.sdk_http_response
         return answer.read((raw.body if raw else None) or "")
+
+
+async def _awaited(begin: Begin) -> None:
+    await begin()
+
+
+async def _begin_call(_: httpx2.Request) -> None:
+    """Wait for leave: the SDK has put the request together, and nothing of it is sent."""
+    await _begin.get()()
 
 
 @contextlib.asynccontextmanager
@@ -72,7 +80,12 @@ async def _http_client(max_connections: int) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         timeout=None,
-        event_hooks={"response": [_raise_for_status]},
+        headers=bounded_bodies.HEADERS,
+        event_hooks={
+            "request": [_begin_call],
+            # Before the SDK reads an error: it loses the body of what is not JSON, and stumbles over odd bytes.
+            "response": [bounded_bodies.bound, http_calls.raise_for_status],
+        },
     )
 
 
@@ -95,28 +108,3 @@ async def _close(client: genai.Client, http: httpx2.AsyncClient) -> None:
     await client.aio.aclose()
     client.close()
     await http.aclose()
-
-
-async def _raise_for_status(response: httpx2.Response) -> None:
-    """Raise before the SDK reads an error: it loses the body of what is not JSON, and stumbles over odd bytes."""
-    if response.status_code == httpx2.codes.OK:
-        return
-    body = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= _MAX_ERROR_BYTES:
-                break
-    except httpx2.HTTPError:
-        # The status is an answer, also where its body never came.
-        body += b" [cut off]"
-    raise ProviderRefused(
-        status=response.status_code,
-        body=body[:_MAX_ERROR_BYTES].decode(errors="replace"),
-        retry_after=response.headers.get("retry-after"),
-    )
-
-
-def _message(what: str, error: Exception) -> str:
-    detail = str(error)[:200]
-    return f"The provider {what}: {type(error).__name__}{': ' + detail if detail else ''}."

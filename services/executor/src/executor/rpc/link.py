@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 import grpc
 
-from executor.ports import Downlink, ImageRefused, ImageSourceAway, Link, LinkBroken, Uplink
+from executor.ports import Downlink, ImageSourceAway, ImageUnavailable, Link, LinkBroken, Uplink
 from executor.rpc import mapping
 from executor.rpc.access import Access, Metadata
 from executor.rpc.addresses import Addresses
@@ -83,7 +83,7 @@ class SchedulerConnection:
         except grpc.aio.AioRpcError as error:
             message = f"The image {sha256} cannot be fetched: {_reason(error)}"
             if error.code() in _REFUSALS:
-                raise ImageRefused(message) from None
+                raise ImageUnavailable(message) from None
             raise ImageSourceAway(message) from None
 
 
@@ -136,7 +136,7 @@ async def _bytes(parts: AsyncIterable[pb.FetchImageResponse]) -> bytes:
     async for part in parts:
         data += part.chunk
         if len(data) > MAX_IMAGE_BYTES:
-            raise ImageRefused(f"The image has more than {MAX_IMAGE_BYTES} bytes.")
+            raise ImageUnavailable(f"The image has more than {MAX_IMAGE_BYTES} bytes.")
     return bytes(data)
 
 

@@ -82,6 +82,10 @@ class OutcomeMessages:
             paid=outcome.paid,
             traceparent=outcome.traceparent,
             finish_time=_timestamp(outcome.finish_time),
+            step=outcome.step,
+            steps=outcome.steps,
+            service_tier=_text(outcome.service_tier),
+            unanswered=outcome.unanswered,
         )
         _put_verdict(message, outcome.verdict)
         if outcome.usage is not None:
@@ -134,6 +138,10 @@ def _put_verdict(message: pb.Outcome, verdict: Verdict) -> None:
             error = message.failed.error
             error.kind, error.message, error.retryable = verdict.kind, _text(verdict.message), verdict.retryable
             message.failed.raw_answer = _text(verdict.raw_answer)
+            message.failed.flaw = verdict.flaw
+            message.failed.output_path = _text(verdict.output_path)
+            message.failed.image_sha256 = verdict.image_sha256
+            message.failed.schema_suspected = verdict.schema_suspected
             if verdict.retry_after is not None:
                 message.failed.retry_after.FromTimedelta(verdict.retry_after)
         case Throttled(message=words, retry_after=retry_after, lane_stop=lane_stop):
@@ -165,14 +173,22 @@ def _assignment(message: pb.Assignment) -> Assignment:
         prompt=spec.prompt,
         system_instruction=spec.system_instruction,
         schema_json=spec.response_schema_json,
-        images=tuple(ImageRef(sha256=image.sha256, mime_type=image.mime_type) for image in spec.images),
+        images=tuple(_image(image) for image in spec.images),
         inline_images={image.sha256: image.data for image in message.images},
         generation=_generation(spec.generation) if spec.HasField("generation") else Generation(),
         timeout=_span(message.timeout),
         traceparent=message.traceparent,
         permit_required=message.permit_required,
         start_within=_span(message.start_within) if message.HasField("start_within") else None,
+        # An earlier version's scheduler says neither.
+        step=message.step or 1,
+        steps=message.steps or 1,
+        input_json=message.input_json,
     )
+
+
+def _image(message: job_pb2.Image) -> ImageRef:
+    return ImageRef(sha256=message.sha256, mime_type=message.mime_type, uri=message.uri)
 
 
 def _generation(message: job_pb2.Generation) -> Generation:

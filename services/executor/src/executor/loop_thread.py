@@ -1,4 +1,8 @@
-"""An event loop in a thread of its own, for coroutines that block theirs."""
+"""An event loop in a thread of its own, for coroutines that block theirs, or are made to by whom they talk to.
+
+A server whose answer comes in pieces of a byte, or after thousands of others that do not count, keeps the HTTP library
+busy for hundreds of milliseconds at a time.
+"""
 
 import asyncio
 import threading
