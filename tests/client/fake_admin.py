@@ -14,9 +14,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FakeAdmin(admin_service_pb2_grpc.AdminServiceServicer):
-    """Looks after `lanes`: by name, in the order in which ListLanes tells them."""
+    """Looks after `lanes`: by name, in the order in which ListLanes tells them. Tells `alerts`, those that hold or all."""
 
     lanes: dict[str, admin_service_pb2.Lane]
+    alerts: list[admin_service_pb2.Alert]
 
     async def _note(self, request: Message, context: Context) -> None:
         raise NotImplementedError
@@ -70,6 +71,13 @@ class FakeAdmin(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> admin_service_pb2.SetAcceptingResponse:
         await self._note(request, context)
         return admin_service_pb2.SetAcceptingResponse(accepting=request.accepting)
+
+    async def ListAlerts(
+        self, request: admin_service_pb2.ListAlertsRequest, context: Context
+    ) -> admin_service_pb2.ListAlertsResponse:
+        await self._note(request, context)
+        told = [alert for alert in self.alerts if alert.active or request.include_ended]
+        return admin_service_pb2.ListAlertsResponse(alerts=told)
 
     async def _lanes(self, name: str, context: Context) -> list[admin_service_pb2.Lane]:
         if name == "*":

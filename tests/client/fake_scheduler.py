@@ -41,6 +41,8 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
     Attributes:
         jobs: By id, in the order in which ListJobs tells them.
         lanes: By name, in the order in which ListLanes tells them.
+        alerts: What ListAlerts tells, in this order.
+        usage: What GetUsage tells, in this order.
         keys: By id, in the order in which ListKeys tells them.
         entries: What ListAuditEntries tells, in this order.
         purged: What PurgeUser tells.
@@ -58,6 +60,8 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
         self.lanes: dict[str, admin_service_pb2.Lane] = {}
+        self.alerts: list[admin_service_pb2.Alert] = []
+        self.usage: list[vision_job_service_pb2.UsageRow] = []
         self.keys: dict[str, admin_service_pb2.Key] = {}
         self.entries: list[admin_service_pb2.AuditEntry] = []
         self.purged = admin_service_pb2.PurgeUserResponse()
@@ -117,6 +121,12 @@ class FakeScheduler(vision_job_service_pb2_grpc.VisionJobServiceServicer, FakeAd
             digest.update(request.chunk)
         image = job_pb2.Image(sha256=digest.hexdigest(), mime_type=first.metadata.mime_type)
         return vision_job_service_pb2.UploadImageResponse(image=image)
+
+    async def GetUsage(
+        self, request: vision_job_service_pb2.GetUsageRequest, context: Context
+    ) -> vision_job_service_pb2.GetUsageResponse:
+        await self._note(request, context)
+        return vision_job_service_pb2.GetUsageResponse(rows=self.usage)
 
     async def GetJob(
         self, request: vision_job_service_pb2.GetJobRequest, context: Context

@@ -12,7 +12,7 @@ from google.rpc import status_pb2
 from opentelemetry import trace
 
 import visionjobs
-from visionjobs import AsyncClient, CachePolicy, Generation, Image, JobSpec, JobStage, JobState, JobView
+from visionjobs import AsyncClient, CachePolicy, Generation, Image, JobSpec, JobStage, JobState, JobView, PostProcess
 from visionjobs.v1 import job_pb2
 
 SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}, "a": {"type": "string"}}}
@@ -31,7 +31,11 @@ def spec(**changes: Any) -> JobSpec:
 async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeScheduler, client: AsyncClient) -> None:
     await client.submit(
         spec(
-            images=[Image(data=b"png", mime_type="image/png"), Image(sha256="ab")],
+            images=[
+                Image(data=b"png", mime_type="image/png"),
+                Image(sha256="ab"),
+                Image.from_uri("https://example.com/a.png", mime_type="image/png"),
+            ],
             system_instruction="Be brief.",
             model="gemini-3.8-flash",
             priority=1,
@@ -47,6 +51,7 @@ async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeSched
                 thinking_level="HIGH",
                 service_tier="FLEX",
             ),
+            post_process=PostProcess(prompt="Judge.", response_schema=SCHEMA, model="deepseek-v4-pro"),
             cache=CachePolicy.REFRESH,
             fail_fast=True,
         ),
@@ -57,7 +62,11 @@ async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeSched
     assert request.request_id == "r-1"
     assert request.spec == job_pb2.JobSpec(
         user_id="u",
-        images=[job_pb2.Image(data=b"png", mime_type="image/png"), job_pb2.Image(sha256="ab")],
+        images=[
+            job_pb2.Image(data=b"png", mime_type="image/png"),
+            job_pb2.Image(sha256="ab"),
+            job_pb2.Image(uri="https://example.com/a.png", mime_type="image/png"),
+        ],
         prompt="Read.",
         system_instruction="Be brief.",
         response_schema_json=json.dumps(SCHEMA),
@@ -70,6 +79,9 @@ async def test_every_option_of_a_spec_reaches_the_scheduler(scheduler: FakeSched
         labels={"team": "a"},
         generation=job_pb2.Generation(
             temperature=0.0, max_output_tokens=9, media_resolution="LOW", thinking_level="HIGH", service_tier="FLEX"
+        ),
+        post_process=job_pb2.PostProcess(
+            model="deepseek-v4-pro", prompt="Judge.", response_schema_json=json.dumps(SCHEMA)
         ),
         cache=job_pb2.CACHE_POLICY_REFRESH,
         fail_fast=True,
@@ -86,6 +98,7 @@ async def test_what_a_caller_leaves_out_is_left_to_the_scheduler(scheduler: Fake
     assert not sent.HasField("expire_time")
     assert not sent.generation.HasField("temperature")
     assert not sent.generation.HasField("max_output_tokens")
+    assert not sent.HasField("post_process")
 
 
 @pytest.mark.parametrize("name", ["schedule_time", "expire_time"])
@@ -163,6 +176,43 @@ async def test_a_job_is_told_in_plain_values(scheduler: FakeScheduler, client: A
     )
     [attempt] = job.attempts
     assert (attempt.attempt, attempt.outcome, attempt.error, attempt.usage) == (1, "FAILED", job.error, None)
+
+
+async def test_a_job_of_two_steps_is_told_in_plain_values(scheduler: FakeScheduler, client: AsyncClient) -> None:
+    scheduler.jobs["j"] = job_message(
+        "j",
+        "FAILED",
+        spec=job_pb2.JobSpec(
+            images=[job_pb2.Image(uri="https://example.com/a.png", mime_type="image/png")],
+            post_process=job_pb2.PostProcess(model="m", prompt="p", response_schema_json="{}"),
+        ),
+        step=2,
+        cost_usd=0.25,
+        attempts=[
+            job_pb2.Attempt(
+                attempt=3,
+                step=2,
+                outcome="FAILED",
+                model="m",
+                paid=True,
+                unanswered=True,
+                flaw="NOT_JSON",
+                output_path="a[0]",
+                raw_answer="Sure!",
+                service_tier="FLEX",
+            )
+        ],
+    )
+
+    job = await client.get("j")
+
+    assert job.spec.images == (Image.from_uri("https://example.com/a.png", mime_type="image/png"),)
+    assert job.spec.post_process == PostProcess(prompt="p", response_schema="{}", model="m")
+    assert (job.step, job.cost_usd) == (2, 0.25)
+    [attempt] = job.attempts
+    assert (attempt.step, attempt.model, attempt.paid, attempt.unanswered) == (2, "m", True, True)
+    assert (attempt.flaw, attempt.output_path, attempt.raw_answer) == ("NOT_JSON", "a[0]", "Sure!")
+    assert attempt.service_tier == "FLEX"
 
 
 async def test_a_struct_schema_comes_back_as_text_with_integers(scheduler: FakeScheduler, client: AsyncClient) -> None:

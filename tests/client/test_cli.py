@@ -26,6 +26,7 @@ async def test_every_option_of_submit_reaches_the_scheduler(
         *("--priority", "1", "--user", "bob", "--label", "team=a", "--label", "empty=", "--timeout", "1m30s"),
         *("--max-retries", "0", "--system-instruction", f"@{tmp_path}/system.txt", "--temperature", "0"),
         *("--max-output-tokens", "9", "--media-resolution", "ultra-high", "--thinking-level", "low"),
+        *("--service-tier", "flex", "https://example.com/a.png?signature=s"),
         *("--cache", "off", "--request-id", "r-1", "--fail-fast"),
         *("--schedule-time", "2030-01-31T08:00Z", "--expire-time", "2030-01-31T10:00+01:00"),
     )
@@ -36,7 +37,11 @@ async def test_every_option_of_submit_reaches_the_scheduler(
     assert request.request_id == "r-1"
     assert request.spec == job_pb2.JobSpec(
         user_id="bob",
-        images=[job_pb2.Image(data=b"jpeg"), job_pb2.Image(sha256="abcd")],
+        images=[
+            job_pb2.Image(data=b"jpeg"),
+            job_pb2.Image(sha256="abcd"),
+            job_pb2.Image(uri="https://example.com/a.png?signature=s"),
+        ],
         prompt="Read.",
         response_schema_json='{"type":  "object"}',
         system_instruction="Be brief.",
@@ -48,7 +53,11 @@ async def test_every_option_of_submit_reaches_the_scheduler(
         expire_time=timestamp_pb2.Timestamp(seconds=1_896_080_400),
         max_retries=0,
         generation=job_pb2.Generation(
-            temperature=0.0, max_output_tokens=9, media_resolution="ULTRA_HIGH", thinking_level="LOW"
+            temperature=0.0,
+            max_output_tokens=9,
+            media_resolution="ULTRA_HIGH",
+            thinking_level="LOW",
+            service_tier="FLEX",
         ),
         cache=job_pb2.CACHE_POLICY_OFF,
         fail_fast=True,
@@ -121,7 +130,7 @@ async def test_json_of_a_job_has_the_names_of_the_contract_and_parsed_documents(
     assert spec["response_schema"] == {"type": "object"}
     assert spec["timeout_seconds"] == 300
     assert spec["labels"] == {"timeout": "x"}
-    assert spec["images"] == [{"sha256": "ab", "mime_type": "image/png"}]
+    assert spec["images"] == [{"sha256": "ab", "mime_type": "image/png", "uri": ""}]
     assert answer["output"] == {"a": 1}
     assert answer["stage_durations"] == [{"stage": "VALIDATING", "duration_seconds": 1.5}]
 

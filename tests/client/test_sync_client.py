@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from fake_answers import job_message, lane_message, succeeded
@@ -11,7 +11,7 @@ from opentelemetry import trace
 
 import visionjobs
 from visionjobs import Client, Image, JobFilter, JobSpec, JobState, Role
-from visionjobs.v1 import admin_service_pb2
+from visionjobs.v1 import admin_service_pb2, vision_job_service_pb2
 
 SPEC = JobSpec(user_id="u", images=[Image(data=b"png")], prompt="Read.", response_schema={"type": "object"})
 
@@ -68,6 +68,20 @@ async def test_keys_are_looked_after_from_ordinary_code(scheduler: FakeScheduler
             assert client.purge_user("billing", "u-17").jobs == 0
             assert [entry.audit_id for entry in client.audit(page_size=2)] == [3, 2, 1]
             assert client.job_link("j", lifetime=timedelta(minutes=1)).url.endswith("signed")
+
+    await asyncio.to_thread(use)
+
+
+async def test_usage_and_alerts_are_read_from_ordinary_code(scheduler: FakeScheduler) -> None:
+    scheduler.usage = [vision_job_service_pb2.UsageRow(group={"user": "u-17"}, jobs=3)]
+    scheduler.alerts = [admin_service_pb2.Alert(name="MODEL_REROUTED", active=False)]
+
+    def use() -> None:
+        with Client(scheduler.address) as client:
+            [row] = client.get_usage(date(2026, 11, 1), date(2026, 12, 1), group_by=["user"])
+            assert (row.group, row.jobs) == ({"user": "u-17"}, 3)
+            assert client.list_alerts() == ()
+            assert [alert.name for alert in client.list_alerts(include_ended=True)] == ["MODEL_REROUTED"]
 
     await asyncio.to_thread(use)
 

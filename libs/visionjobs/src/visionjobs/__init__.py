@@ -15,6 +15,7 @@
 and call by TLS with VISIONJOBS_TLS=true.
 """
 
+from visionjobs.alerts import Alert
 from visionjobs.client import AsyncClient
 from visionjobs.errors import (
     AlreadyExists,
@@ -44,6 +45,7 @@ from visionjobs.jobs import (
     JobStage,
     JobState,
     JobView,
+    PostProcess,
     Result,
     StageDuration,
     Usage,
@@ -54,8 +56,10 @@ from visionjobs.keys import AuditEntry, JobLink, Key, NewKey, Purged, Role
 from visionjobs.lanes import BreakerState, Lane
 from visionjobs.sync_client import Client
 from visionjobs.tls import Tls
+from visionjobs.usage import UsageRow
 
 __all__ = [
+    "Alert",
     "AlreadyExists",
     "AsyncClient",
     "Attempt",
@@ -82,6 +86,7 @@ __all__ = [
     "NewKey",
     "NotFound",
     "PermissionDenied",
+    "PostProcess",
     "Purged",
     "ResourceExhausted",
     "Result",
@@ -93,6 +98,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Usage",
+    "UsageRow",
     "Violation",
     "VisionJobsError",
     "Wait",

@@ -21,6 +21,7 @@ from visionjobs.lane_calls import LaneCalls
 from visionjobs.mapping import answers, requests
 from visionjobs.rpc_errors import translated
 from visionjobs.tls import Tls
+from visionjobs.usage_calls import UsageCalls
 from visionjobs.v1 import vision_job_service_pb2 as service_pb2
 from visionjobs.watching import follow
 
@@ -31,7 +32,7 @@ INLINE_IMAGE_BYTES = 24 * 1024 * 1024
 _UPLOADS_AT_ONCE = 8
 
 
-class AsyncClient(ChangeCalls, LaneCalls, KeyCalls):
+class AsyncClient(ChangeCalls, LaneCalls, KeyCalls, UsageCalls):
     """A client of the scheduler.
 
     A call that finds the scheduler unavailable, or comes too fast, is repeated until it answers or `timeout` is over.

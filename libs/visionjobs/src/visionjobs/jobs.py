@@ -74,22 +74,29 @@ class JobView(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """One image of a job: either its bytes, or the SHA-256 of an image that was uploaded before.
+    """One image of a job: its bytes, the SHA-256 of an image that was uploaded before, or where an executor finds it.
 
     Attributes:
         data: The bytes. Never part of an answer.
         sha256: Lower-case hex.
         mime_type: Empty takes what the bytes say.
+        uri: An https address; a BASIC view leaves out what follows its path, for it may be a signature.
     """
 
     data: bytes | None = field(default=None, repr=False)
     sha256: str = ""
     mime_type: str = ""
+    uri: str = ""
 
     @classmethod
     def from_file(cls, path: str | Path, *, mime_type: str = "") -> Self:
         """Read the bytes of a file."""
         return cls(data=Path(path).read_bytes(), mime_type=mime_type)
+
+    @classmethod
+    def from_uri(cls, uri: str, *, mime_type: str = "") -> Self:
+        """Name an https address, which is read only when the job is done: such a job shares no result with others."""
+        return cls(uri=uri, mime_type=mime_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +108,8 @@ class Generation:
         max_output_tokens: Thinking included.
         media_resolution: LOW, MEDIUM, HIGH or ULTRA_HIGH.
         thinking_level: MINIMAL, LOW, MEDIUM or HIGH.
-        service_tier: STANDARD, FLEX or PRIORITY.
+        service_tier: STANDARD, FLEX or PRIORITY. Empty is FLEX at priority 3 unless the scheduler says otherwise, else
+            STANDARD.
     """
 
     temperature: float | None = None
@@ -109,6 +117,21 @@ class Generation:
     media_resolution: str = ""
     thinking_level: str = ""
     service_tier: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostProcess:
+    """A second step: a DeepSeek model reworks the JSON that Gemini gave. Its failure never pays for the first step again.
+
+    Attributes:
+        prompt: What to do with the JSON.
+        response_schema: A JSON schema as that of a spec; what satisfies it is the job's result.
+        model: Empty takes the scheduler's default.
+    """
+
+    prompt: str
+    response_schema: Mapping[str, Any] | str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +145,9 @@ class JobSpec:
         response_schema: A JSON schema of an object: a mapping, or JSON text that is sent as it is. Answers carry text.
         model: Empty takes the scheduler's default.
         priority: 1 high, 2 normal, 3 low; 0 is 2, or 3 where the key allows no more.
-        timeout: Of one attempt. None means 5 min.
-        max_retries: None means 3.
+        timeout: Of one attempt. None means 5 min, 20 min in the flex tier.
+        max_retries: Of each step. None means 3.
+        post_process: An optional second step.
         schedule_time: Not before this time, at most 30 days ahead.
         expire_time: No attempt starts after this time.
         fail_fast: Refuse the job instead of queueing it while the circuit breaker of its lane is open.
@@ -145,6 +169,7 @@ class JobSpec:
     expire_time: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     generation: Generation = field(default_factory=Generation)
+    post_process: PostProcess | None = None
     cache: CachePolicy = CachePolicy.USE
     fail_fast: bool = False
 
@@ -227,7 +252,19 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One delivery of a job to an executor. `outcome` is SUCCEEDED, FAILED, THROTTLED, RELEASED or LOST."""
+    """One delivery of a step of a job to an executor.
+
+    Attributes:
+        outcome: SUCCEEDED, FAILED, THROTTLED, RELEASED, LOST or CANCELLED.
+        cost_usd: 0 where nobody knows; `unanswered` says so.
+        model: The one that was asked for.
+        paid: Whether it counts as a paid call.
+        unanswered: Whether it was sent and never answered: it may have been billed.
+        flaw: What was wrong with an answer that cannot be used, as SCHEMA_MISMATCH.
+        output_path: Where in the answer the JSON schema is not satisfied.
+        raw_answer: That answer as it came, cut to 64 KiB; only `get` has it.
+        service_tier: The tier that the provider says it served, else the one asked for.
+    """
 
     attempt: int
     step: int
@@ -240,13 +277,20 @@ class Attempt:
     cost_usd: float
     model_version: str
     stage_durations: tuple[StageDuration, ...]
+    model: str = ""
+    paid: bool = False
+    unanswered: bool = False
+    flaw: str = ""
+    output_path: str = ""
+    raw_answer: str = ""
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One request on its way from submission to a final state; `retried_from` is the job that it does again.
 
-    Of a `purged` one only states, times and costs are left.
+    `cost_usd` is over all attempts so far. Of a `purged` one only states, times and costs are left.
     """
 
     job_id: str
@@ -270,3 +314,4 @@ class Job:
     attempts: tuple[Attempt, ...]
     retried_from: str
     purged: bool = False
+    cost_usd: float = 0.0

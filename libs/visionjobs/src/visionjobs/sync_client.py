@@ -1,11 +1,12 @@
 """The client for programs without an event loop: it drives the asynchronous one on a thread of its own."""
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from visionjobs.alerts import Alert
 from visionjobs.client import AsyncClient
 from visionjobs.job_filter import JobFilter
 from visionjobs.jobs import Image, Job, JobSpec, JobState, JobView, Result
@@ -14,6 +15,7 @@ from visionjobs.lanes import Lane
 from visionjobs.loop_thread import LoopThread
 from visionjobs.retrying import OnRetry
 from visionjobs.tls import Tls
+from visionjobs.usage import UsageRow
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -210,6 +212,14 @@ class Client:
     def audit(self, *, page_size: int = 0) -> Iterator[AuditEntry]:
         """See `AsyncClient.audit`."""
         return self._iterate(self._client.audit(page_size=page_size))
+
+    def get_usage(self, from_day: date, to_day: date, *, group_by: Iterable[str] = ()) -> tuple[UsageRow, ...]:
+        """See `AsyncClient.get_usage`."""
+        return self._run(self._client.get_usage(from_day, to_day, group_by=group_by))
+
+    def list_alerts(self, *, include_ended: bool = False) -> tuple[Alert, ...]:
+        """See `AsyncClient.list_alerts`."""
+        return self._run(self._client.list_alerts(include_ended=include_ended))
 
     def job_link(self, job_id: str, *, lifetime: timedelta | None = None) -> JobLink:
         """See `AsyncClient.job_link`."""

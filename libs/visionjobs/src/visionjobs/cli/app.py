@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from visionjobs.cli.accepting import accepting
+from visionjobs.cli.alerts import alerts
 from visionjobs.cli.arguments import duration
 from visionjobs.cli.audit import audit
 from visionjobs.cli.bulk import cancel_jobs, retry_jobs
@@ -19,6 +20,7 @@ from visionjobs.cli.reading import get, list_jobs
 from visionjobs.cli.retry import retry
 from visionjobs.cli.session import Session
 from visionjobs.cli.submit import submit
+from visionjobs.cli.usage import usage
 from visionjobs.cli.watch import watch
 from visionjobs.tls import Tls
 
@@ -96,8 +98,10 @@ app.command()(cancel)
 app.command()(retry)
 app.command()(cancel_jobs)
 app.command()(retry_jobs)
+app.command()(usage)
 app.add_typer(lanes, name="lanes")
 app.command()(accepting)
+app.command()(alerts)
 app.add_typer(keys, name="keys")
 app.command()(audit)
 app.command()(purge_user)

@@ -3,7 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -14,9 +14,13 @@ from visionjobs.jobs import Image
 
 
 def image(text: str) -> Image:
-    """Return the image that a path or `sha256:HEX` names."""
+    """Return the image that a path, an https address or `sha256:HEX` names."""
     if text.startswith("sha256:"):
         return Image(sha256=text.removeprefix("sha256:"))
+    if text.lower().startswith("https://"):
+        return Image.from_uri(text)
+    if text.lower().startswith("http://"):
+        raise typer.BadParameter("Only https addresses are fetched.")
     try:
         return Image.from_file(text)
     except OSError as error:
@@ -86,3 +90,18 @@ def time_from(text: str, present: datetime) -> datetime:
         raise typer.BadParameter(
             f"{text!r} is not a time such as 2030-01-31T08:00, 2030-01-31T08:00Z, +10m or -2h."
         ) from None
+
+
+def day(text: str) -> date:
+    """Return the day that `day_from` finds now."""
+    return day_from(text, now())
+
+
+def day_from(text: str, present: datetime) -> date:
+    """Return the day of ISO 8601 text, or of a span before now, in UTC: `-7d`."""
+    try:
+        if text.strip().startswith("-"):
+            return (present - duration(text.strip()[1:])).astimezone(UTC).date()
+        return date.fromisoformat(text.strip())
+    except (ValueError, OverflowError, typer.BadParameter):
+        raise typer.BadParameter(f"{text!r} is not a day such as 2030-01-31 or -7d.") from None

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from visionjobs.alerts import Alert
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
 from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
+from visionjobs.usage import UsageRow
 
 
 class JsonOutput:
-    """Every job, lane, key, change and fact is one object on one line; notices and errors are text on stderr."""
+    """Every job, lane, row, alert, key, change and fact is one object on one line; notices and errors are text on stderr."""
 
     shows_everything: bool = True
 
@@ -39,6 +41,14 @@ class JsonOutput:
     def lanes(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:
             self._write(_plain(asdict(lane)))
+
+    def usage(self, rows: Sequence[UsageRow]) -> None:
+        for row in rows:
+            self._write(_plain(asdict(row)))
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            self._write(_plain(asdict(alert)))
 
     def keys(self, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -73,7 +83,9 @@ def document(job: Job) -> dict[str, Any]:
     """Return the job as JSON values: documents inside it parsed, times in ISO 8601, spans in seconds, absent as null."""
     fields = asdict(job)
     spec = fields["spec"]
-    spec["response_schema"] = json.loads(spec["response_schema"]) if spec["response_schema"] else None
+    for asked in (spec, spec["post_process"]):
+        if asked is not None:
+            asked["response_schema"] = json.loads(asked["response_schema"]) if asked["response_schema"] else None
     timeout = spec.pop("timeout")
     spec["timeout_seconds"] = timeout.total_seconds() if timeout is not None else None
     for image in spec["images"]:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from visionjobs.alerts import Alert
 from visionjobs.jobs import Job
 from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
+from visionjobs.usage import UsageRow
 
 Tell = Callable[[Job], None]
 
@@ -42,6 +44,14 @@ class Output(Protocol):
 
     def lanes(self, lanes: Sequence[Lane]) -> None:
         """Say how each lane is."""
+        ...
+
+    def usage(self, rows: Sequence[UsageRow]) -> None:
+        """Say what each group used."""
+        ...
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Say what wants a person."""
         ...
 
     def keys(self, keys: Sequence[Key]) -> None:

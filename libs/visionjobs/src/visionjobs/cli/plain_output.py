@@ -1,16 +1,18 @@
-"""Output for logs and pipes: a line for each job, lane, key or change, its parts separated by tabs."""
+"""Output for logs and pipes: a line for each job, lane, row of usage, alert, key or change, its parts separated by tabs."""
 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from visionjobs.cli import key_wording, lane_wording, wording
+from visionjobs.alerts import Alert
+from visionjobs.cli import key_wording, lane_wording, usage_wording, wording
 from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job
 from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
+from visionjobs.usage import UsageRow
 
 
 class PlainOutput:
@@ -29,8 +31,8 @@ class PlainOutput:
     def details(self, job: Job) -> None:
         for name, value in wording.facts(job):
             self._say(f"{name}: {value}" if name else value)
-        for attempt in job.attempts:
-            self._say(f"Attempt {attempt.attempt}: {wording.attempt_line(attempt)}")
+        for name, words in wording.attempts(job):
+            self._say(f"{name}: {words}")
         self._result(job)
 
     @contextlib.contextmanager
@@ -54,6 +56,15 @@ class PlainOutput:
             state, limits = lane_wording.state(lane, present), lane_wording.limits(lane)
             jobs = f"{lane.queued_jobs} waiting\t{lane.running_jobs} running"
             self._say(f"{wording.one_line(lane.lane)}\t{state}\t{limits}\t{jobs}")
+
+    def usage(self, rows: Sequence[UsageRow]) -> None:
+        for row in rows:
+            self._say("\t".join([*usage_wording.groups(row), *usage_wording.figures(row)]))
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            named = f"{wording.one_line(alert.name)}\t{wording.one_line(alert.severity).lower()}"
+            self._say(f"{wording.moment(alert.start_time)}\t{named}\t{usage_wording.alert(alert)}")
 
     def keys(self, keys: Sequence[Key]) -> None:
         present = now()

@@ -13,9 +13,10 @@ from visionjobs.cli.output_choice import choose
 from visionjobs.cli.session import Session
 from visionjobs.cli.watch import follow
 from visionjobs.client import AsyncClient
-from visionjobs.jobs import CachePolicy, Generation, Image, JobSpec
+from visionjobs.jobs import CachePolicy, Generation, Image, JobSpec, PostProcess
 
 GENERATION = "Generation"
+SECOND_STEP = "Second step"
 
 
 def submit(
@@ -26,7 +27,8 @@ def submit(
         typer.Argument(
             parser=arguments.image,
             metavar="IMAGE",
-            help="1 to 16 images in the order in which the model sees them: paths, or sha256:HEX of uploaded ones.",
+            help="1 to 16 images in the order in which the model sees them: paths, https addresses that an executor "
+            "fetches, or sha256:HEX of uploaded ones.",
             show_default=False,
         ),
     ],
@@ -158,6 +160,41 @@ def submit(
             metavar="LEVEL", help="minimal, low, medium or high.", show_default=False, rich_help_panel=GENERATION
         ),
     ] = "",
+    service_tier: Annotated[
+        str,
+        typer.Option(
+            metavar="TIER",
+            help="standard, flex or priority: the provider's price and patience.",
+            show_default="flex at priority 3, else standard",
+            rich_help_panel=GENERATION,
+        ),
+    ] = "",
+    post_process_prompt: Annotated[
+        str,
+        typer.Option(
+            parser=arguments.text_or_file,
+            metavar="TEXT|@FILE",
+            help="What a DeepSeek model is to do with the JSON that Gemini gave.",
+            show_default=False,
+            rich_help_panel=SECOND_STEP,
+        ),
+    ] = "",
+    post_process_schema: Annotated[
+        str | None,
+        typer.Option(
+            parser=arguments.content_of,
+            metavar="FILE",
+            help="The JSON schema that its answer, and so the result, will satisfy.",
+            show_default=False,
+            rich_help_panel=SECOND_STEP,
+        ),
+    ] = None,
+    post_process_model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="The DeepSeek model.", show_default="the scheduler's", rich_help_panel=SECOND_STEP
+        ),
+    ] = "",
     watch: Annotated[
         bool, typer.Option("--watch", metavar="", help="Follow the job until it ends and print its result.")
     ] = False,
@@ -194,7 +231,9 @@ def submit(
             max_output_tokens=max_output_tokens,
             media_resolution=_level(media_resolution),
             thinking_level=_level(thinking_level),
+            service_tier=_level(service_tier),
         ),
+        post_process=_second_step(post_process_prompt, post_process_schema, post_process_model),
         cache=cache,
         fail_fast=fail_fast,
     )
@@ -214,6 +253,15 @@ def _login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         raise typer.BadParameter("This account has no login name: name the user.", param_hint="--user") from None
+
+
+def _second_step(prompt: str, schema: str | None, model: str) -> PostProcess | None:
+    if not (prompt or schema or model):
+        return None
+    if not prompt or not schema:
+        needed = "--post-process-schema" if prompt else "--post-process-prompt"
+        raise typer.BadParameter("A second step needs a prompt and a schema.", param_hint=needed)
+    return PostProcess(prompt=prompt, response_schema=schema, model=model)
 
 
 def _level(text: str) -> str:

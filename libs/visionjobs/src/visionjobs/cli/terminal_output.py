@@ -10,12 +10,14 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID,
 from rich.table import Column, Table
 from rich.text import Text
 
-from visionjobs.cli import tables, wording
+from visionjobs.alerts import Alert
+from visionjobs.cli import tables, usage_tables, wording
 from visionjobs.cli.clock import now
 from visionjobs.cli.output import Tell
 from visionjobs.jobs import Job, JobState
 from visionjobs.keys import AuditEntry, Key, NewKey
 from visionjobs.lanes import Lane
+from visionjobs.usage import UsageRow
 
 
 class TerminalOutput:
@@ -45,8 +47,8 @@ class TerminalOutput:
         table.add_column(overflow="fold")
         for name, value in wording.facts(job):
             table.add_row(name, Text(value, style=_style(job.state) if name == "State" else ""))
-        for attempt in job.attempts:
-            table.add_row(f"Attempt {attempt.attempt}", Text(wording.attempt_line(attempt)))
+        for name, words in wording.attempts(job):
+            table.add_row(name, Text(words))
         self._console.print(table, soft_wrap=False)
         self._result(job)
 
@@ -108,6 +110,12 @@ class TerminalOutput:
 
     def lanes(self, lanes: Sequence[Lane]) -> None:
         self._console.print(tables.of_lanes(lanes, now()), soft_wrap=False)
+
+    def usage(self, rows: Sequence[UsageRow]) -> None:
+        self._console.print(usage_tables.of_usage(rows), soft_wrap=False)
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        self._console.print(usage_tables.of_alerts(alerts), soft_wrap=False)
 
     def keys(self, keys: Sequence[Key]) -> None:
         self._console.print(tables.of_keys(keys, now()), soft_wrap=False)

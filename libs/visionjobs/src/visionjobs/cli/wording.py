@@ -1,12 +1,13 @@
 """What people are told about a job, without colour or layout."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from visionjobs.cli.clock import now
-from visionjobs.jobs import Attempt, CachePolicy, Job, JobStage, JobState, Result, Wait, WaitReason
+from visionjobs.jobs import Attempt, CachePolicy, Image, Job, JobStage, JobState, Result, Wait, WaitReason
 
 
 def printable(text: str) -> str:
@@ -91,9 +92,10 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         "": note(job),
         "User": spec.user_id,
         "Model": spec.model,
+        "Second step": spec.post_process.model if spec.post_process else "",
         "Priority": {1: "1 (high)", 2: "2 (normal)", 3: "3 (low)"}.get(spec.priority, ""),
         "Labels": ", ".join(f"{name}={value}" for name, value in spec.labels.items()),
-        "Images": ", ".join(f"sha256:{image.sha256} {image.mime_type}" for image in spec.images),
+        "Images": ", ".join(_image(image) for image in spec.images),
         "Prompt": _shortened(spec.prompt),
         "Retry of": job.retried_from,
         "Content": "removed for good" if job.purged else "",
@@ -105,6 +107,7 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         "Finished": moment(job.finish_time),
         "Next attempt": moment(job.next_attempt_time) if not job.state.is_final else "",
         "Retries": str(job.retry_count or ""),
+        "Cost": _total(job),
         "Tokens": _tokens(job.result) if job.result else "",
         "Time": _stages(job.result) if job.result else "",
         "Executor": job.executor_id,
@@ -115,12 +118,51 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
             yield name, one_line(value)
 
 
-def attempt_line(attempt: Attempt) -> str:
-    """Return what became of an attempt, in one line."""
+def attempts(job: Job) -> Iterator[tuple[str, str]]:
+    """Yield each attempt as a name and a line of what became of it."""
+    has_steps = job.spec.post_process is not None or any(attempt.step > 1 for attempt in job.attempts)
+    for attempt in job.attempts:
+        name = f"Attempt {attempt.attempt}"
+        yield f"{name}, step {attempt.step}" if has_steps else name, _attempt_line(attempt)
+
+
+def _attempt_line(attempt: Attempt) -> str:
     took = span(attempt.finish_time - attempt.start_time) if attempt.start_time and attempt.finish_time else ""
     error = f"{attempt.error.kind}: {attempt.error.message}" if attempt.error else ""
-    words = [attempt.outcome, took, f"on {attempt.executor_id}" if attempt.executor_id else "", error]
+    words = [
+        attempt.outcome,
+        took,
+        f"on {attempt.executor_id}" if attempt.executor_id else "",
+        _attempt_cost(attempt),
+        f"{attempt.service_tier.lower()} tier" if attempt.service_tier else "",
+        _flaw(attempt),
+        error,
+    ]
     return one_line(" · ".join(word for word in words if word))
+
+
+def _image(image: Image) -> str:
+    # What follows the path may be a signature, and terminals are looked at over shoulders.
+    which = re.split(r"[?#]", image.uri, maxsplit=1)[0] if image.uri else f"sha256:{image.sha256}"
+    return f"{which} {image.mime_type}".rstrip()
+
+
+def _total(job: Job) -> str:
+    """Return what a job cost so far; its note says it of one that succeeded."""
+    return cost(job.cost_usd) if job.cost_usd and job.state is not JobState.SUCCEEDED else ""
+
+
+def _attempt_cost(attempt: Attempt) -> str:
+    if attempt.unanswered:
+        return "never answered, may have been billed"
+    return cost(attempt.cost_usd) if attempt.cost_usd else ""
+
+
+def _flaw(attempt: Attempt) -> str:
+    if not attempt.flaw:
+        return ""
+    where = f" at {attempt.output_path}" if attempt.output_path else ""
+    return attempt.flaw.replace("_", " ").lower() + where
 
 
 def _tokens(result: Result) -> str:

@@ -40,12 +40,13 @@ def job(message: job_pb2.Job) -> jobs.Job:
         attempts=tuple(_attempt(attempt) for attempt in message.attempts),
         retried_from=message.retried_from,
         purged=message.purged,
+        cost_usd=message.cost_usd,
     )
 
 
 def image(message: job_pb2.Image) -> jobs.Image:
     """Return the image of an answer, which never carries bytes."""
-    return jobs.Image(sha256=message.sha256, mime_type=message.mime_type)
+    return jobs.Image(sha256=message.sha256, mime_type=message.mime_type, uri=message.uri)
 
 
 def _spec(message: job_pb2.JobSpec) -> jobs.JobSpec:
@@ -63,12 +64,17 @@ def _spec(message: job_pb2.JobSpec) -> jobs.JobSpec:
         expire_time=time_of(message, "expire_time"),
         labels=dict(message.labels),
         generation=_generation(message.generation),
+        post_process=_post_process(message.post_process) if message.HasField("post_process") else None,
         cache=_cache(message.cache),
         fail_fast=message.fail_fast,
     )
 
 
-def _schema(message: job_pb2.JobSpec) -> str:
+def _post_process(message: job_pb2.PostProcess) -> jobs.PostProcess:
+    return jobs.PostProcess(prompt=message.prompt, response_schema=_schema(message), model=message.model)
+
+
+def _schema(message: job_pb2.JobSpec | job_pb2.PostProcess) -> str:
     if message.WhichOneof("schema") != "response_schema":
         return message.response_schema_json
     # Another client handed over a Struct, in which every number is a float; the contract makes them integers again.
@@ -128,14 +134,15 @@ def _result(message: job_pb2.Result) -> jobs.Result:
     return jobs.Result(
         output_json=message.output_json,
         model_version=message.model_version,
-        usage=_usage(message.usage),
+        usage=usage(message.usage),
         cost_usd=message.cost_usd,
         cached=message.cached,
         stage_durations=_stage_durations(message.stage_durations),
     )
 
 
-def _usage(message: job_pb2.Usage) -> jobs.Usage:
+def usage(message: job_pb2.Usage) -> jobs.Usage:
+    """Return the tokens of an answer."""
     return jobs.Usage(
         input_tokens=message.input_tokens,
         output_tokens=message.output_tokens,
@@ -164,8 +171,15 @@ def _attempt(message: job_pb2.Attempt) -> jobs.Attempt:
         start_time=time_of(message, "start_time"),
         finish_time=time_of(message, "finish_time"),
         outcome=message.outcome,
+        model=message.model,
+        paid=message.paid,
+        unanswered=message.unanswered,
+        flaw=message.flaw,
+        output_path=message.output_path,
+        raw_answer=message.raw_answer,
+        service_tier=message.service_tier,
         error=_error(message.error) if message.HasField("error") else None,
-        usage=_usage(message.usage) if message.HasField("usage") else None,
+        usage=usage(message.usage) if message.HasField("usage") else None,
         cost_usd=message.cost_usd,
         model_version=message.model_version,
         stage_durations=_stage_durations(message.stage_durations),

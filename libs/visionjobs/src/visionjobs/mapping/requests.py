@@ -126,8 +126,15 @@ def _spec_message(spec: jobs.JobSpec) -> job_pb2.JobSpec:
         expire_time=time_message(spec.expire_time),
         labels=spec.labels,
         generation=_generation_message(spec.generation),
+        post_process=_post_process_message(spec.post_process) if spec.post_process is not None else None,
         cache=job_pb2.CachePolicy.Value(f"CACHE_POLICY_{spec.cache}"),
         fail_fast=spec.fail_fast,
+    )
+
+
+def _post_process_message(step: jobs.PostProcess) -> job_pb2.PostProcess:
+    return job_pb2.PostProcess(
+        model=step.model, prompt=step.prompt, response_schema_json=_schema_text(step.response_schema)
     )
 
 
@@ -139,6 +146,8 @@ def _schema_text(schema: Mapping[str, object] | str) -> str:
 def _image_message(image: jobs.Image) -> job_pb2.Image:
     if image.data is not None:
         return job_pb2.Image(data=image.data, mime_type=image.mime_type)
+    if image.uri:
+        return job_pb2.Image(uri=image.uri, mime_type=image.mime_type)
     return job_pb2.Image(sha256=image.sha256, mime_type=image.mime_type)
 
 
