@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sim_loop import SimulatedClock
+from sim_provider import REWORK
 
 from runtime.rpc_errors import RpcError
 from scheduler.assembly import Scheduler
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LANE = "gemini/gemini-3.8-flash"
 SCHEMA = '{"type": "object", "properties": {"echo": {"type": "string"}}, "required": ["echo"]}'
+SECOND_SCHEMA = '{"type": "object", "properties": {"reworked": {"type": "string"}}, "required": ["reworked"]}'
+SECOND_MODEL = "deepseek-v4-flash"
 _CALL_SECONDS = 5.0
 
 
@@ -58,11 +61,11 @@ class Clients:
 
     async def _submit(self, number: int) -> None:
         draws = self._world.draws
-        twin = draws.random() < 0.3
+        key = number // 3 if draws.random() < 0.3 else number
         spec = job_pb2.JobSpec(
             user_id="user",
             images=[job_pb2.Image(data=draws.choice(_IMAGES))],
-            prompt=f"request {number // 3 if twin else number}",
+            prompt=f"request {key}",
             response_schema_json=SCHEMA,
             priority=draws.randint(1, 3),
             max_retries=draws.randint(0, 4),
@@ -70,6 +73,10 @@ class Clients:
                 [job_pb2.CACHE_POLICY_USE] * 4 + [job_pb2.CACHE_POLICY_OFF, job_pb2.CACHE_POLICY_REFRESH]
             ),
         )
+        if key % 3 == 0:
+            spec.post_process.model = SECOND_MODEL
+            spec.post_process.prompt = REWORK + spec.prompt
+            spec.post_process.response_schema_json = SECOND_SCHEMA
         now = SimulatedClock(self._world.loop).now()
         if draws.random() < 0.1:
             spec.schedule_time.FromDatetime(now + _seconds(draws.uniform(1, 20)))
@@ -88,6 +95,9 @@ class Clients:
         if draws.random() < 0.15:
             await asyncio.sleep(draws.uniform(0.0, 10.0))
             await self._cancel(job_id)
+        if draws.random() < 0.15:
+            await asyncio.sleep(draws.uniform(5.0, 40.0))
+            await self._again(job_id)
 
     async def _cancel(self, job_id: str) -> None:
         self._world.note(f"cancel {job_id[-6:]}")
@@ -95,6 +105,16 @@ class Clients:
             await self._call(lambda scheduler: scheduler.jobs.CancelJob(pb.CancelJobRequest(job_id=job_id), _CONTEXT))
         except SchedulerError as error:
             self._world.note(f"not cancelled: {error}")
+
+    async def _again(self, job_id: str) -> None:
+        request = pb.RetryJobRequest(job_id=job_id, request_id=f"again {job_id}")
+        try:
+            response = await self._call(lambda scheduler: scheduler.jobs.RetryJob(request, _CONTEXT))
+        except SchedulerError as error:
+            self._world.note(f"not done again: {error}")
+            return
+        self.accepted[request.request_id] = response.job.job_id
+        self._world.note(f"{job_id[-6:]} is done again as {response.job.job_id[-6:]}, from step {response.job.step}")
 
     async def _limit(self) -> None:
         request = admin_service_pb2.UpdateLaneRequest(

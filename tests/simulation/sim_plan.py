@@ -5,10 +5,18 @@ from dataclasses import dataclass
 
 from sim_provider import Mood
 
+BOTH = ("gemini/*", "deepseek/*")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a seed makes of a history."""
+    """What a seed makes of a history.
+
+    Attributes:
+        served: What the executors serve, one after the other, and again from the first.
+        preparing_seconds: How long an image may take to be read.
+        paid_cap: Calls of a step that may be paid for; 0 means as many as the retries allow.
+    """
 
     executors: int
     capacity: int
@@ -20,6 +28,9 @@ class Plan:
     kill_steps: tuple[int, ...]
     slow_statements: float
     fault_kinds: tuple[str, ...]
+    served: tuple[tuple[str, ...], ...] = (BOTH,)
+    preparing_seconds: float = 0.01
+    paid_cap: int = 0
 
 
 FAULTS = (
@@ -59,11 +70,13 @@ def _on_the_brink(draws: random.Random) -> Plan:
         jobs=draws.randint(20, 50),
         requests_per_minute=0,
         deaf=False,
-        mood=Mood(failing=0.4, max_latency=19.0),
+        mood=Mood(failing=0.3, breaking=draws.choice([0.0, 0.2]), truncated=draws.choice([0.0, 0.2]), max_latency=19.0),
         faults=draws.randint(10, 25),
         kill_steps=(),
         slow_statements=draws.choice([0.01, 0.3, 0.3]),
-        fault_kinds=("isolate", "isolate", "isolate", "freeze"),
+        fault_kinds=("isolate", "isolate", "freeze", "freeze"),
+        preparing_seconds=draws.choice([0.01, 0.5, 4.0]),
+        paid_cap=draws.choice([0, 0, 2]),
     )
 
 
@@ -73,6 +86,8 @@ def _mixed(draws: random.Random) -> Plan:
         failing=draws.choice([0.0, 0.1, 0.4]),
         breaking=draws.choice([0.0, 0.05]),
         invalid=draws.choice([0.0, 0.05]),
+        truncated=draws.choice([0.0, 0.0, 0.1]),
+        empty=draws.choice([0.0, 0.0, 0.1]),
         throttling=draws.choice([0.0, 0.0, 0.05]),
         hanging=draws.choice([0.0, 0.0, 0.03]),
         refusing=draws.choice([0.0, 0.05]),
@@ -89,4 +104,7 @@ def _mixed(draws: random.Random) -> Plan:
         kill_steps=tuple(draws.randint(300, 4_000) for _ in range(draws.randint(0, 3))),
         slow_statements=draws.choice([0.0, 0.0, 0.01, 0.3]),
         fault_kinds=FAULTS,
+        served=draws.choice([(BOTH,), (BOTH,), (BOTH, ("gemini/*",)), (BOTH, ("deepseek/*",), ("gemini/*",))]),
+        preparing_seconds=draws.choice([0.01, 0.01, 0.5]),
+        paid_cap=draws.choice([0, 0, 0, 2]),
     )

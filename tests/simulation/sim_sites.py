@@ -12,6 +12,8 @@ from sim_spool import SimulatedDisk, SimulatedSpool
 from sim_store import SimulatedConnection
 
 from executor.bootstrap import Executor
+from executor.images import LocalImages
+from executor.ports import ImageUnavailable, ModelImage
 from executor.spans import Spans
 from runtime.tracing import Tracing
 from scheduler.assembly import Scheduler
@@ -36,6 +38,24 @@ class SeededRandomness:
 
     def token(self, size: int) -> bytes:
         return self._draws.randbytes(size)
+
+
+class _SlowPreparer:
+    """Implements ports.ImagePreparer: it decodes nothing, and takes its time as one that does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def prepare(self, data: bytes) -> ModelImage:
+        await asyncio.sleep(self._world.draws.uniform(0.001, self._world.plan.preparing_seconds))
+        return ModelImage(data, "image/png")
+
+
+class _NoUris:
+    """Implements ports.UriSource: nothing simulated is beyond the system."""
+
+    async def fetch(self, uri: str) -> bytes:
+        raise ImageUnavailable(f"{uri} cannot be reached.")
 
 
 class _SimulatedSignals:
@@ -91,6 +111,7 @@ class SchedulerSite:
             spans=Tracing(randomness=SeededRandomness(world.draws)),
             on_health=_ignore_health,
             denied=lambda _: None,
+            rerouted=lambda _: None,
         )
 
     async def _run(self, scheduler: Scheduler, machine: Machine) -> None:
@@ -145,10 +166,11 @@ class SchedulerSite:
 class ExecutorSite:
     """Where an executor runs, one boot after the other, on the same disk."""
 
-    def __init__(self, world: World, name: str, capacity: int) -> None:
+    def __init__(self, world: World, name: str, capacity: int, lanes: tuple[str, ...]) -> None:
         self._world = world
         self.name = name
         self._capacity = capacity
+        self._lanes = lanes
         self.disk = SimulatedDisk()
         self._boots = 0
         self.machine: Machine | None = None
@@ -166,17 +188,18 @@ class ExecutorSite:
     def _build(self, boot: str, machine: Machine) -> Executor:
         world = self._world
         dialer = SimulatedDialer(world.network, machine)
+        clock = SimulatedClock(world.loop)
         return Executor(
             boot=boot,
             capacity=self._capacity,
-            lanes=("gemini/*",),
+            lanes=self._lanes,
             drain_seconds=_DRAIN_SECONDS,
-            model=world.provider.client(boot),
-            images=dialer,
+            models=world.provider.clients(boot),
+            images=LocalImages(source=dialer, uris=_NoUris(), preparer=_SlowPreparer(world), clock=clock),
             dialer=dialer,
             spool=SimulatedSpool(self.disk, boot, world.loop),
-            spans=Spans(Tracing(randomness=SeededRandomness(world.draws)), provider_url="https://simulated"),
-            clock=SimulatedClock(world.loop),
+            spans=Spans(Tracing(randomness=SeededRandomness(world.draws)), provider_urls={}),
+            clock=clock,
             randomness=SeededRandomness(world.draws),
             on_connected=_ignore_connection,
         )

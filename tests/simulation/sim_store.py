@@ -4,8 +4,10 @@ What was sent is done, also when the sender is dead or frozen by then; what was 
 """
 
 import asyncio
+import datetime
 import functools
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -14,8 +16,9 @@ from sim_loop import SimulatedClock, SimulatedLoop
 from scheduler.errors import StoreUnavailable
 from scheduler.jobs import AttemptOutcome
 from scheduler.lanes import Lane
+from scheduler.memory_row import JobRow
 from scheduler.memory_store import MemoryStore
-from scheduler.records import AttemptId, ReturnRecord, RunningAttempt
+from scheduler.records import AdvanceRecord, AttemptId, AttemptRecord, Ended, ReturnRecord, RunningAttempt
 
 T = TypeVar("T")
 
@@ -32,7 +35,12 @@ class SimulatedDatabase:
         self.away_until = 0.0
         self.on_wrong: Callable[[str], None] = lambda _: None
         self.slow = 0.0
+        self.paid_cap = 0
         self.stops: list[RunningAttempt] = []
+        # When jobs came to their second step.
+        self.advanced: dict[str, datetime.datetime] = {}
+        # Useless answers that were followed by another attempt, by job, step and flaw.
+        self.met_flaws: Counter[tuple[str, int, str]] = Counter()
 
     @property
     def is_away(self) -> bool:
@@ -46,17 +54,38 @@ class SimulatedDatabase:
         """Do one statement now."""
         if method == "give_back":
             return self._give_back(*args)
+        if method == "advance":
+            return self._advance(*args)
         return _result(getattr(self.store, method)(*args, **kwargs))
+
+    def _advance(self, advances: Sequence[AdvanceRecord]) -> Any:
+        """Let jobs come to their next step, and note when."""
+        ended: Ended = _result(self.store.advance(advances))
+        now = SimulatedClock(self.loop).now()
+        for attempt in ended.attempts:
+            if attempt.job_id in self.advanced:
+                self.on_wrong(f"{attempt.job_id} came to its second step twice")
+            self.advanced[attempt.job_id] = now
+        return ended
 
     def _give_back(self, returns: Sequence[ReturnRecord]) -> Any:
         """Give attempts back, and note when one is lost whose executor lives, in the session that it lives in."""
         sessions = {attempt: self.store._rows[attempt.job_id].session for attempt in _lost(returns)}
         returned = _result(self.store.give_back(returns))
+        for record in (back.record for back in returns if back.record.attempt_id in returned):
+            self._look_at_what_waits_again(self.store._rows[record.attempt_id.job_id], record)
         for attempt in returned:
             executor = self.store._executors.get(self.store._rows[attempt.job_id].job.executor_id)
             if executor is not None and sessions.get(attempt) == executor.session and not executor.is_lost:
                 self.on_wrong(f"{attempt} was taken from a living executor")
         return returned
+
+    def _look_at_what_waits_again(self, row: JobRow, record: AttemptRecord) -> None:
+        job = row.job
+        if record.flaw:
+            self.met_flaws[job.job_id, job.step, record.flaw] += 1
+        if row.paid_calls >= (self.paid_cap or job.spec.max_retries + 1):
+            self.on_wrong(f"{job.job_id} waits for another call after {row.paid_calls} that may have been billed")
 
 
 class SimulatedConnection:

@@ -16,6 +16,8 @@ from sim_store import SimulatedDatabase
 from scheduler.memory_row import JobRow
 from scheduler.settings import SchedulerSettings
 
+_HEARD_SECONDS = 10.0
+
 
 class Broken(Exception):
     """A promise was broken; the message says which."""
@@ -37,16 +39,24 @@ class World:
         self.database = SimulatedDatabase(self.loop, self.draws)
         self.database.on_wrong = lambda wrong: self.broken.append(wrong)
         self.database.slow = self.plan.slow_statements
+        self.database.paid_cap = self.plan.paid_cap
         self.provider = SimulatedProvider(self.loop, self.draws, self.plan.mood)
         self.provider.on_call = self._watch_call
         hosts = [Host("s1"), Host("s2")]
         self.network = Network(self.loop, self.draws, hosts, self.note)
         self.settings = SchedulerSettings.model_validate(
-            {"database_url": "postgresql://simulated", "breaker_open_seconds": 8.0, "timeout_seconds": 25.0}
+            {
+                "database_url": "postgresql://simulated",
+                "breaker_open_seconds": 8.0,
+                "timeout_seconds": 25.0,
+                "flex_timeout_seconds": 30.0,
+                "max_paid_calls": self.plan.paid_cap,
+            }
         )
         self.scheduler_sites = [SchedulerSite(self, host) for host in hosts]
         self.executor_sites = [
-            ExecutorSite(self, f"e{number + 1}", self.plan.capacity) for number in range(self.plan.executors)
+            ExecutorSite(self, f"e{number + 1}", self.plan.capacity, self.plan.served[number % len(self.plan.served)])
+            for number in range(self.plan.executors)
         ]
         self.broken: list[str] = []
         # From when to when something was out of order.
@@ -112,13 +122,18 @@ class World:
         return list(self.database.store._rows.values())
 
     def _watch_call(self, call: Call) -> None:
-        self.note(f"call for {call.prompt}")
+        self.note(f"call {call.step} for {call.prompt}")
         rows = [row for row in self.rows() if row.job.spec.prompt == call.prompt]
-        for row in rows:
-            if row.job.state.name == "RUNNING" and row.job.executor_id == call.caller:
-                return
-            if row.job.finish_time is not None:
-                since = (SimulatedClock(self.loop).now() - row.job.finish_time).total_seconds()
-                if since < 10.0 and any(each.executor_id == call.caller for each in row.ended.values()):
-                    return
-        self.broken.append(f"{call.caller} called for {call.prompt}, which was not its own any more")
+        if not any(self._is_for(row, call) or self._was_for(row, call) for row in rows):
+            self.broken.append(f"{call.caller} called {call.step} for {call.prompt}, which was not its own any more")
+
+    def _is_for(self, row: JobRow, call: Call) -> bool:
+        job = row.job
+        return job.state.name == "RUNNING" and job.executor_id == call.caller and job.step == call.step
+
+    def _was_for(self, row: JobRow, call: Call) -> bool:
+        """Return whether the step was the caller's, and was over so lately that it may not have heard of it."""
+        over = self.database.advanced.get(row.job.job_id) if call.step < row.job.step else row.job.finish_time
+        if over is None or (SimulatedClock(self.loop).now() - over).total_seconds() > _HEARD_SECONDS:
+            return False
+        return any((each.executor_id, each.step) == (call.caller, call.step) for each in row.ended.by_number.values())

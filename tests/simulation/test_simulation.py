@@ -34,7 +34,7 @@ def test_every_promise_is_kept_in_every_history(first: int) -> None:
 def test_a_seed_is_the_same_history_again() -> None:
     once, again = (simulate("--first", "16", "--seeds", "1", "--history") for _ in range(2))
 
-    assert "call for request" in once.stdout
+    assert "call 1 for request" in once.stdout
     assert once.stdout == again.stdout
 
 
