@@ -8,7 +8,7 @@ PACKAGES := libs/policies libs/runtime libs/visionjobs libs/devkit migrations se
 OWN := visionjobs visionjobs-policies visionjobs-runtime visionjobs-devkit visionjobs-scheduler visionjobs-executor visionjobs-migrations visionjobs-workspace
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(foreach p,$(OWN),--no-emit-package $(p))
 
-.PHONY: help setup demo test test-all simulate check lint format proto requirements bench clean
+.PHONY: help setup demo test test-all simulate check lint format proto requirements bench bench-faults bench-memory clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,12 @@ simulate: setup ## Simulate histories under a virtual clock: make simulate SEEDS
 
 bench: setup ## Measure drain, latency, occupancy and overload on this machine.
 	@$(BIN)/python -m bench
+
+bench-faults: setup ## A thousand jobs against a provider that fails in every way: how they end, and what was paid.
+	@$(BIN)/python -m bench.provider_faults
+
+bench-memory: setup ## Five thousand jobs with images of their own through one executor: is its memory flat?
+	@$(BIN)/python -m bench.executor_memory
 
 clean: ## Remove the environment and every cache.
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

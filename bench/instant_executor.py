@@ -7,7 +7,7 @@ import time
 from pydantic import Field
 
 from executor import bootstrap
-from executor.ports import ModelAnswer, ModelRequest
+from executor.ports import Begin, ModelAnswer, ModelRequest, at_once
 from executor.settings import ExecutorSettings
 from executor.work import Usage
 from runtime import logs, running, settings
@@ -25,8 +25,9 @@ class InstantModel:
     def __init__(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
 
-    async def analyze(self, request: ModelRequest) -> ModelAnswer:
+    async def analyze(self, request: ModelRequest, begin: Begin = at_once) -> ModelAnswer:
         del request
+        await begin()
         asked = time.time()
         if self._pause_seconds:
             await asyncio.sleep(self._pause_seconds)
@@ -41,7 +42,7 @@ class InstantModel:
 def main() -> None:
     loaded = settings.load(BenchSettings)
     logs.configure(level=loaded.log_level)
-    running.run(lambda stop: bootstrap.serve_with(InstantModel(loaded.bench_seconds), loaded, stop))
+    running.run(lambda stop: bootstrap.serve_with({"gemini": InstantModel(loaded.bench_seconds)}, loaded, stop))
 
 
 if __name__ == "__main__":
