@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ class Emulator:
     async def limit(self, **quotas: int) -> None:
         """Set the provider's quotas of every model; what is not named is no limit."""
         (await self._http.put("/emulator/quotas", json=quotas)).raise_for_status()
+
+    async def reroute(self, models: Mapping[str, str]) -> None:
+        """Let other models answer in the place of these."""
+        (await self._http.put("/emulator/models", json={"rerouted": dict(models)})).raise_for_status()
 
     async def reset(self) -> None:
         """Forget script and quotas, and let go whoever waits."""

@@ -26,6 +26,9 @@ def without(name: str) -> Callable[[job_pb2.JobSpec], None]:
     return lambda spec: spec.ClearField(name)  # type: ignore[arg-type]
 
 
+SECOND_STEP = {"prompt": "Judge it.", "response_schema_json": '{"type": "object"}'}
+
+
 def with_image(**fields: Any) -> Callable[[job_pb2.JobSpec], None]:
     def change(spec: job_pb2.JobSpec) -> None:
         del spec.images[:]
@@ -49,7 +52,9 @@ BAD_FIELDS = [
     ("a format that Gemini does not take", with_image(data=GIF), "spec.images[0].data"),
     ("a malformed hash", with_image(sha256="abc"), "spec.images[0].sha256"),
     ("an unknown hash", with_image(sha256="ab" * 32), "spec.images[0].sha256"),
-    ("an address", with_image(uri="https://example.com/a.png"), "spec.images[0].uri"),
+    ("an address without TLS", with_image(uri="http://example.com/a.png"), "spec.images[0].uri"),
+    ("an address of a machine here", with_image(uri="https://[::ffff:10.0.0.1]/a.png"), "spec.images[0].uri"),
+    ("an address with a password", with_image(uri="https://me:secret@example.com/a.png"), "spec.images[0].uri"),
     ("no schema", without("response_schema_json"), "spec.response_schema_json"),
     ("a schema that is not JSON", with_field(response_schema_json="{"), "spec.response_schema_json"),
     ("a schema that is a list", with_field(response_schema_json="[]"), "spec.response_schema_json"),
@@ -85,7 +90,16 @@ BAD_FIELDS = [
     ("an unknown cache policy", with_field(cache=9), "spec.cache"),
     ("a schedule", with_field(schedule_time=timestamp_pb2.Timestamp(seconds=4_000_000_000)), "spec.schedule_time"),
     ("an expiry that is over", with_field(expire_time=timestamp_pb2.Timestamp(seconds=1_000)), "spec.expire_time"),
-    ("a second step", with_field(post_process={"model": "deepseek-v4-flash"}), "spec.post_process"),
+    (
+        "a second step of no known model",
+        with_field(post_process=SECOND_STEP | {"model": "x"}),
+        "spec.post_process.model",
+    ),
+    (
+        "a second step without a prompt",
+        with_field(post_process=SECOND_STEP | {"prompt": " "}),
+        "spec.post_process.prompt",
+    ),
 ]
 
 
