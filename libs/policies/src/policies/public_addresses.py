@@ -17,7 +17,9 @@ def is_public(address: Address) -> bool:
         inner = _inner(address)
         if inner is not None:
             return is_public(inner)
-        if address in _COMPATIBLE or address.scope_id is not None or address.is_site_local:
+        # 6to4 and Teredo lead through tunnels of others to wherever they like; nobody serves images there.
+        is_tunnelled = address.sixtofour is not None or address.teredo is not None
+        if is_tunnelled or address in _COMPATIBLE or address.scope_id is not None or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -39,6 +41,4 @@ def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """Return the IPv4 address that packets for this one go to."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour
+    return address.ipv4_mapped
